@@ -1,0 +1,1 @@
+"""AMAS: the model-provider layer of the multi-agent system."""

@@ -1,0 +1,225 @@
+"""One configuration document: its data, where everything stands, and what is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from ..providers.errors import ProviderConfigError
+from ..providers.secret import scrub
+
+Path: TypeAlias = tuple[str | int, ...]
+"""Keys and list indexes below ``providers:``."""
+
+MAX_DEPTH: Final = 64
+MAX_NODES: Final = 100_000
+
+_MAX_PROBLEMS: Final = 200
+_MAX_NUMBER: Final = 10**18
+# Longer than any key of the schema, shorter than any key of a vendor: what is
+# pasted into the wrong place must not come back in a message.
+_MAX_KEY: Final = 31
+_MAX_VALUE: Final = 24
+_MAX_NAME: Final = 64
+_MAX_HINTS: Final = 50
+# Below these sections the keys are names of the user's choice, up to 64 characters.
+_NAMED: Final = (("llm",), ("security", "access"))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where something stands: line and column, both from 1.
+
+    A mapping has no lines; there ``line`` counts its entries, for the order only.
+    """
+
+    line: int
+    column: int = 0
+
+
+START: Final = Place(1, 1)
+
+
+class Document:
+    """What was read from one source.
+
+    Args:
+        name: Path of the file as the user gave it; None for a mapping.
+    """
+
+    def __init__(self, name: str | None) -> None:
+        self.name = None if name is None else printable(name)
+        self.data: Any = None
+        self._keys: dict[Path, Place] = {}
+        self._values: dict[Path, Place] = {}
+        self._problems: list[tuple[Place, str]] = []
+        self._warnings: list[tuple[Place, str]] = []
+        self._hints = 0
+
+    def mark(self, path: Path, *, key: Place, value: Place) -> None:
+        """Remember where an entry and its value stand."""
+        self._keys[path] = key
+        self._values[path] = value
+
+    def place(self, path: Path, *, at_key: bool = False) -> Place:
+        """Return where an entry stands; for one that is not there, its nearest parent's key."""
+        if not at_key and path in self._values:
+            return self._values[path]
+        for end in range(len(path), 0, -1):
+            if path[:end] in self._keys:
+                return self._keys[path[:end]]
+        return self._keys.get((), START)
+
+    def problem(
+        self, path: Path, text: str, *, at_key: bool = False, place: Place | None = None
+    ) -> None:
+        """Note a mistake.
+
+        Args:
+            path: The entry it is about.
+            text: What is wrong and what to do.
+            at_key: Whether the key is the mistake, rather than the value.
+            place: Where it stands, if not where the entry does.
+        """
+        where = place or self.place(path, at_key=at_key)
+        self._problems.append((where, f"{dotted(path)}: {text}"))
+
+    def warn(self, path: Path, text: str) -> None:
+        """Note something the user should know, which stops nothing."""
+        self._warnings.append((self.place(path), f"{dotted(path)}: {text}"))
+
+    def nearest(self, word: str, names: Collection[str]) -> str | None:
+        """Return the name that was probably meant, if one was.
+
+        Args:
+            word: What the user wrote.
+            names: What could be meant.
+        """
+        # Comparing is slow, and a file full of mistakes needs another kind of help.
+        self._hints += 1
+        if self._hints > _MAX_HINTS or len(word) > _MAX_NAME:
+            return None
+        return next(iter(difflib.get_close_matches(word, names, n=1)), None)
+
+    def fatal(self, text: str, place: Place | None = None) -> ProviderConfigError:
+        """Make the error for a mistake after which reading on makes no sense.
+
+        Args:
+            text: What is wrong and what to do.
+            place: Where; None if the file could not be read at all.
+
+        Returns:
+            The error, with the problems found before.
+        """
+        if place is None:
+            return ProviderConfigError(problems=[f"{self.name}: {text}" if self.name else text])
+        self._problems.append((place, text))
+        return self.error()
+
+    def error(self) -> ProviderConfigError:
+        """Make the one error that has all problems, in their order in the source."""
+        ordered = sorted(dict.fromkeys(self._problems))
+        lines = [self._line(place, text) for place, text in ordered[:_MAX_PROBLEMS]]
+        rest = ordered[_MAX_PROBLEMS:]
+        if rest:
+            lines.append(self._line(rest[0][0], f"{len(rest)} more problems from here on"))
+        return ProviderConfigError(problems=lines)
+
+    def raise_problems(self) -> None:
+        """Raise what has been found, if anything was.
+
+        Raises:
+            ProviderConfigError: There are problems.
+        """
+        if self._problems:
+            raise self.error()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings, in their order in the source."""
+        return tuple(scrub(self._line(place, text)) for place, text in sorted(self._warnings))
+
+    def _line(self, place: Place, text: str) -> str:
+        return text if self.name is None else f"{self.name}:{place.line}:{place.column}: {text}"
+
+
+def printable(text: str) -> str:
+    """Return a text with everything escaped that would disturb a terminal or a log."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def label(key: str, *, named: bool = False) -> str:
+    """Return a key as it may be shown.
+
+    Args:
+        key: The key.
+        named: Whether it is a name of the user's choice, which may be longer.
+
+    Returns:
+        The key, or its length if it might be something pasted by mistake.
+    """
+    limit = _MAX_NAME if named else _MAX_KEY
+    return printable(key) if len(key) <= limit else f"<{len(key)} characters>"
+
+
+def dotted(path: Path) -> str:
+    """Return a path as messages have it, such as ``providers.llm.openai.timeout``."""
+    text = "providers"
+    for index, part in enumerate(path):
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += "." + label(part, named=path[:index] in _NAMED)
+    return text
+
+
+def kind(value: object) -> str:
+    """Return what a value is, in words."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a text"
+        case list():
+            return "a list"
+        case _:
+            return "a mapping"
+
+
+def describe(value: object) -> str:
+    """Return a value as a message may have it: numbers and short texts that are in the file.
+
+    Never call it for a field where a text is right: the text may be a secret.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if type(value) is str and len(value) <= _MAX_VALUE:
+        return repr(value)
+    return "this text" if isinstance(value, str) else kind(value)
+
+
+def scalar_problem(value: object) -> str | None:
+    """Say what is wrong with a text or a number as such, if anything is."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "has half a character (a lone surrogate); write the text in UTF-8"
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return "is not a finite number; write a number"
+    if isinstance(value, int | float) and abs(value) > _MAX_NUMBER:
+        return "is too large a number; write a smaller one, or in quotes if it is a text"
+    return None
+
+
+def one_of(names: Sequence[str]) -> str:
+    """Return names as an enumeration: ``a, b or c``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

@@ -1,0 +1,130 @@
+"""The types of the schema's fields: what is accepted, and what is read from a variable's text.
+
+Fields are strict: ``"30"`` is no number. Only a text that came out of a
+``${VAR}`` is converted, since variables hold nothing but text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from ..providers.secret import Secret
+from ..providers.types import Capability
+from .references import Expanded, truth
+
+_INTEGER: Final = re.compile(r"\s*[-+]?[0-9]{1,18}\s*", re.ASCII)
+_NUMBER: Final = re.compile(r"\s*[-+]?[0-9]{1,18}(?:\.[0-9]{0,18})?(?:[eE][-+]?[0-9]{1,3})?\s*")
+_DAY: Final = 86_400
+
+
+def _number(value: object) -> object:
+    if isinstance(value, Expanded):
+        if _INTEGER.fullmatch(value):
+            return int(value)
+        if _NUMBER.fullmatch(value):
+            return float(value)
+    return value
+
+
+def _truth(value: object) -> object:
+    known = truth(value) if isinstance(value, Expanded) else None
+    return value if known is None else known
+
+
+def as_text(value: object) -> object:
+    """Take a variable's text as it is."""
+    return str(value) if isinstance(value, Expanded) else value
+
+
+def _parameter(value: Any) -> Any:
+    """Read what variables hold as JSON would: a temperature is a number, a name is a text."""
+    if isinstance(value, dict):
+        return {as_text(key): _parameter(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_parameter(item) for item in value]
+    if isinstance(value, Expanded):
+        plain = {"true": True, "false": False}.get(value.strip(), _number(value))
+        return as_text(plain)
+    return value
+
+
+def _option(value: Any) -> Any:
+    """Keep what variables hold as text: an API version is one, though it be a number."""
+    if isinstance(value, dict):
+        return {key: _option(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_option(item) for item in value]
+    return as_text(value)
+
+
+def _secret(value: object) -> Secret:
+    if not isinstance(value, str):
+        raise PydanticCustomError("string_type", "must be a text")
+    return Secret(value)
+
+
+def _is_address(text: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises on what is no port
+    except ValueError:
+        return False
+    return parts.scheme in schemes and bool(parts.hostname) and not re.search(r"\s", text)
+
+
+def _webhook(secret: Secret) -> Secret:
+    if not _is_address(secret.get_secret_value(), ("http", "https")):
+        raise PydanticCustomError("webhook", "must be an address with http:// or https://")
+    return secret
+
+
+def _not_empty(secret: Secret) -> Secret:
+    if not secret.get_secret_value():
+        raise PydanticCustomError("string_too_short", "is empty")
+    return secret
+
+
+def _state(text: str) -> str:
+    if text != "memory" and not _is_address(text, ("redis", "rediss")):
+        raise PydanticCustomError(
+            "state", "must be memory, or an address with redis:// or rediss://"
+        )
+    return text
+
+
+_Reference = Annotated[str, Field(pattern=r"\$\{")]
+_AboveZero = Annotated[float, Field(gt=0, le=_DAY, allow_inf_nan=False)]
+_FromZero = Annotated[float, Field(ge=0, le=_DAY, allow_inf_nan=False)]
+_Money = Annotated[float, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+_Few = Annotated[int, Field(ge=0, le=100)]
+_Texts = Annotated[str, StringConstraints(min_length=1, max_length=4096, strip_whitespace=True)]
+
+Flag = Annotated[bool, BeforeValidator(_truth, json_schema_input_type=bool | _Reference)]
+Seconds = Annotated[
+    _AboveZero, BeforeValidator(_number, json_schema_input_type=_AboveZero | _Reference)
+]
+Interval = Annotated[
+    _FromZero, BeforeValidator(_number, json_schema_input_type=_FromZero | _Reference)
+]
+Dollars = Annotated[_Money, BeforeValidator(_number, json_schema_input_type=_Money | _Reference)]
+Count = Annotated[_Count, BeforeValidator(_number, json_schema_input_type=_Count | _Reference)]
+Retries = Annotated[_Few, BeforeValidator(_number, json_schema_input_type=_Few | _Reference)]
+Text = Annotated[_Texts, BeforeValidator(as_text, json_schema_input_type=_Texts)]
+State = Annotated[Text, AfterValidator(_state)]
+SecretText = Annotated[Secret, PlainValidator(_secret, json_schema_input_type=str)]
+Webhook = Annotated[SecretText, AfterValidator(_webhook)]
+MasterKey = Annotated[SecretText, AfterValidator(_not_empty)]
+Texts = Annotated[tuple[Text, ...], Field(strict=False)]
+Capabilities = Annotated[
+    frozenset[Annotated[Capability, Field(strict=False), BeforeValidator(as_text)]],
+    Field(strict=False),
+]
+Parameters = Annotated[Mapping[str, Any], BeforeValidator(_parameter)]
+Options = Annotated[Mapping[str, Any], BeforeValidator(_option)]

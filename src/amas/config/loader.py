@@ -1,0 +1,220 @@
+"""The stages between a document that was read and settings that are right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
+
+from ..providers.base.provider_interface import ProviderConfig
+from ..providers.errors import ProviderConfigError
+from .document import Document, Path, kind, label
+from .provider_schema import (
+    AlertSettings,
+    AuditSettings,
+    ManagerSettings,
+    ProviderSettings,
+    Section,
+    SecuritySettings,
+)
+from .resolution import Resolver
+from .validation import unknown_key, validate
+
+_SectionT = TypeVar("_SectionT", bound=Section)
+
+_SECTIONS: Final = ("manager", "security", "audit", "alerts", "llm")
+_MAX_PROVIDERS: Final = 1_000
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_PATTERN: Final = re.compile(r"[*?\[]")
+
+
+def to_config(
+    name: str, settings: ProviderSettings, max_retries: int, disabled: str | None
+) -> ProviderConfig:
+    """Make the configuration a provider is built with.
+
+    Args:
+        name: Its name.
+        settings: Its settings.
+        max_retries: Retries, where the settings do not say.
+        disabled: Why it is disabled, where that was not a wish.
+
+    Raises:
+        ProviderConfigError: A field is wrong in a way the schema does not see.
+    """
+    values = {key: getattr(settings, key) for key in ProviderSettings.model_fields}
+    if settings.max_retries is None:
+        values["max_retries"] = max_retries
+    return ProviderConfig(name=name, disabled_reason=disabled, **values)
+
+
+class _Candidate(NamedTuple):
+    """What a provider's configuration is made of."""
+
+    name: str
+    settings: ProviderSettings
+    max_retries: int
+    disabled: str | None
+
+
+class Loader:
+    """Takes a document through its stages: resolve, check each section, check them together.
+
+    Args:
+        document: What was read.
+        resolver: What follows its references.
+        known_providers: Names of the catalogue, for hints.
+    """
+
+    def __init__(
+        self, document: Document, resolver: Resolver, known_providers: Collection[str]
+    ) -> None:
+        self._document = document
+        self._resolver = resolver
+        self._known = known_providers
+
+        self._resolved: dict[str, Any] = {}
+
+    def load(self, check: Callable[[ProviderConfig], None] | None) -> dict[str, Any]:
+        """Check everything.
+
+        Args:
+            check: Called with each enabled provider's configuration.
+
+        Returns:
+            The values of ``ProvidersSettings``, by name.
+
+        Raises:
+            ProviderConfigError: There are problems; it has them all.
+        """
+        data = self._sections()
+        manager = self._section(ManagerSettings, "manager", data) or ManagerSettings()
+        security = self._section(SecuritySettings, "security", data) or SecuritySettings()
+        audit = self._section(AuditSettings, "audit", data)
+        alerts = self._section(AlertSettings, "alerts", data)
+        providers = self._providers(data.get("llm"))
+        llm: dict[str, ProviderSettings] = {}
+        disabled: dict[str, str] = {}
+        for name, raw in providers.items():
+            provider, reason = self._provider(name, raw)
+            if provider:
+                llm[name] = provider
+                self._check(_Candidate(name, provider, manager.max_retries, reason), check)
+            if reason:
+                disabled[name] = reason
+        self._check_together(manager, providers)
+        self._resolver.report_plaintext(security.plaintext_keys)
+        if not any(provider.enabled for provider in llm.values()):
+            self._document.warn(("llm",), "no provider is enabled; add one, or set what is missing")
+        self._document.raise_problems()
+        return {
+            "manager": manager,
+            "security": security,
+            "audit": audit,
+            "alerts": alerts,
+            "llm": llm,
+            "disabled": disabled,
+            "source": self._document.name,
+            "warnings": self._document.warnings,
+        }
+
+    def _sections(self) -> dict[str, Any]:
+        data = self._document.data
+        if data is None:
+            return {}
+        if not isinstance(data, dict):
+            self._document.problem((), f"must be a mapping, not {kind(data)}; begin with `llm:`")
+            raise self._document.error()
+        for key in data.keys() - set(_SECTIONS):
+            text = unknown_key(key, list(_SECTIONS), self._document)
+            if key in self._known:
+                text = f"unknown key; providers go under providers.llm: did you mean llm.{key}?"
+            self._document.problem((key,), text, at_key=True)
+        return data
+
+    def _section(
+        self, model: type[_SectionT], name: str, data: Mapping[str, Any]
+    ) -> _SectionT | None:
+        value = data.get(name)
+        if value is None:  # also a section whose lines are all comments
+            return None
+        if isinstance(value, dict):
+            value = self._resolved[name] = self._resolver.section(name, value)
+        return validate(model, value, (name,), self._document)
+
+    def _providers(self, data: object) -> dict[str, Any]:
+        if data is None:
+            return {}
+        if not isinstance(data, dict):
+            text = f"must be a mapping, not {kind(data)}; write `name: {{…}}` lines below it"
+            self._document.problem(("llm",), text)
+            return {}
+        if len(data) > _MAX_PROVIDERS:
+            self._document.problem(
+                ("llm",), f"has {len(data)} providers; at most {_MAX_PROVIDERS} are possible"
+            )
+            raise self._document.error()
+        for name in data:
+            if not _NAME.fullmatch(name):
+                text = (
+                    "a provider's name begins with a letter or digit and has at most 64 "
+                    "letters, digits and _ . -; rename it"
+                )
+                self._document.problem(("llm", name), text, at_key=True)
+        return data
+
+    def _provider(self, name: str, raw: object) -> tuple[ProviderSettings | None, str | None]:
+        path = ("llm", name)
+        if raw is not None and not isinstance(raw, dict):
+            return validate(ProviderSettings, raw, path, self._document), None
+        resolved, reason = self._resolver.provider(name, raw or {})
+        if reason:
+            resolved["enabled"] = False
+        return validate(ProviderSettings, resolved, path, self._document), reason
+
+    def _check(self, candidate: _Candidate, check: Callable[[ProviderConfig], None] | None) -> None:
+        try:
+            config = to_config(*candidate)
+            if check and config.enabled:
+                check(config)
+        except ProviderConfigError as error:
+            name = candidate.name
+            path = ("llm", name, *(error.field.split(".") if error.field else ()))
+            for text in error.problems:
+                self._document.problem(path, text + self._hint(name, text), at_key=not error.field)
+
+    def _hint(self, name: str, text: str) -> str:
+        if name in self._known or "did you mean" in text:
+            return ""
+        near = self._document.nearest(name, self._known)
+        return f"; did you mean {near!r}?" if near else ""
+
+    def _check_together(self, manager: ManagerSettings, providers: Collection[str]) -> None:
+        breaker = manager.circuit_breaker
+        if breaker.max_cooldown < breaker.cooldown:
+            text = "must be no shorter than cooldown; raise it, or lower cooldown"
+            self._document.problem(("manager", "circuit_breaker", "max_cooldown"), text)
+        order = self._resolved.get("manager", {}).get("fallback_order")
+        self._check_names(order, ("manager", "fallback_order"), providers)
+        access = self._resolved.get("security", {}).get("access")
+        for caller, rule in access.items() if isinstance(access, dict) else ():
+            names = rule.get("providers") if isinstance(rule, dict) else None
+            self._check_names(names, ("security", "access", caller, "providers"), providers)
+
+    def _check_names(self, names: object, path: Path, providers: Collection[str]) -> None:
+        seen: set[str] = set()
+        for index, name in enumerate(names if isinstance(names, list) else ()):
+            if not isinstance(name, str) or _PATTERN.search(name):
+                continue
+            if name in seen:
+                self._document.problem((*path, index), f"{label(name)!r} is named twice; keep one")
+            elif name not in providers:
+                self._document.problem((*path, index), self._not_configured(name, providers))
+            seen.add(name)
+
+    def _not_configured(self, name: str, providers: Collection[str]) -> str:
+        text = f"no provider {label(name)!r} is configured"
+        near = self._document.nearest(name, providers)
+        if near:
+            return f"{text}; did you mean {near!r}?"
+        return f"{text}; add it under providers.llm, or remove it here"

@@ -1,0 +1,150 @@
+"""The ``providers:`` section of a configuration, loaded, checked and frozen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+
+from ..providers.base.provider_interface import ProviderConfig
+from ..providers.errors import ProviderConfigError
+from .document import Document
+from .loader import Loader, to_config
+from .mapping_source import read_mapping
+from .provider_schema import (
+    AccessRule,
+    AlertSettings,
+    AuditSettings,
+    CircuitBreakerSettings,
+    ManagerSettings,
+    ProviderSettings,
+    Section,
+    SecuritySettings,
+)
+from .references import Opener, References
+from .resolution import Resolver
+from .yaml_source import read_yaml
+
+__all__ = [
+    "AccessRule",
+    "AlertSettings",
+    "AuditSettings",
+    "CircuitBreakerSettings",
+    "ManagerSettings",
+    "ProviderSettings",
+    "ProvidersSettings",
+    "SecuritySettings",
+    "load_settings",
+]
+
+
+class ProvidersSettings(Section):
+    """The whole ``providers:`` section; get it from ``load_settings``."""
+
+    manager: ManagerSettings = Field(
+        default_factory=ManagerSettings,
+        title="Manager",
+        description="How providers are chosen, failed over and watched.",
+        examples=[{"strategy": "priority"}],
+    )
+    security: SecuritySettings = Field(
+        default_factory=SecuritySettings,
+        title="Security",
+        description="Keys at rest, and who may do what.",
+        examples=[{"plaintext_keys": "forbid"}],
+    )
+    audit: AuditSettings | None = Field(
+        default=None,
+        title="Audit",
+        description="The record of every call; without it the records go to a logger.",
+        examples=[{"path": "logs/provider-audit.jsonl"}],
+    )
+    alerts: AlertSettings | None = Field(
+        default=None,
+        title="Alerts",
+        description="Who is told when a provider needs somebody; without it nobody is.",
+        examples=[{"webhook": "${ALERT_WEBHOOK}"}],
+    )
+    llm: Mapping[str, ProviderSettings] = Field(
+        default_factory=dict,
+        title="Providers",
+        description="The providers by name; their order is the order of fallback.",
+        examples=[{"openai": {"api_key": "${OPENAI_API_KEY}"}}],
+    )
+    warnings: SkipJsonSchema[tuple[str, ...]] = Field(
+        default=(),
+        title="Warnings",
+        description="What stops nothing but should be known; not a key of the file.",
+        examples=[[]],
+    )
+    source: SkipJsonSchema[str | None] = Field(
+        default=None,
+        title="Source",
+        description="Path of the file; None for a mapping. Not a key of the file.",
+        examples=["configs/amas_config.yaml"],
+    )
+    disabled: SkipJsonSchema[Mapping[str, str]] = Field(
+        default_factory=dict,
+        title="Disabled",
+        description="Why providers are disabled that were not meant to be; not a key of the file.",
+        examples=[{"openai": "${OPENAI_API_KEY} is not set; set it, or remove the line"}],
+    )
+
+    def provider_configs(self) -> list[ProviderConfig]:
+        """Return the providers' configurations in the order they are to be asked."""
+        names = dict.fromkeys((*self.manager.fallback_order, *self.llm))
+        return [
+            to_config(name, self.llm[name], self.manager.max_retries, self.disabled.get(name))
+            for name in names
+        ]
+
+
+def load_settings(
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    environ: Mapping[str, str] | None = None,
+    check: Callable[[ProviderConfig], None] | None = None,
+    known_providers: Collection[str] = (),
+    openers: Mapping[str, Opener] | None = None,
+) -> ProvidersSettings:
+    """Load the ``providers:`` section of a configuration.
+
+    It reads files, so call it in a thread where an event loop runs.
+
+    Args:
+        source: Path of a YAML file, or a mapping: the whole document, with
+            ``providers`` at its top. Other sections are the host's.
+        environ: The variables; the process's own if None.
+        check: Called with each enabled provider's configuration; what it raises
+            becomes a problem of that provider.
+        known_providers: Names that need no further explanation, for hints.
+        openers: What opens a secret field's text of a scheme (``enc``,
+            ``keyring``), by the scheme's name; called with the text and its path.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ProviderConfigError: Something is wrong; its ``problems`` have one line each.
+    """
+    document, folder = _read(source)
+    references = References(os.environ if environ is None else environ, openers or {}, folder)
+    loader = Loader(document, Resolver(document, references), known_providers)
+    return ProvidersSettings(**loader.load(check))
+
+
+def _read(source: object) -> tuple[Document, str]:
+    if isinstance(source, Mapping):
+        return read_mapping(source), ""
+    if not isinstance(source, str | os.PathLike):
+        raise ProviderConfigError(
+            f"the source is of type {type(source).__name__}; give a path or a mapping"
+        )
+    if isinstance(source, str) and "\n" in source:
+        # Not shown: somebody passed the text of a configuration, keys included.
+        raise ProviderConfigError("the source is a text of several lines; give the path of a file")
+    return read_yaml(source), str(FilePath(os.fsdecode(source)).parent)

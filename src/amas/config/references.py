@@ -1,0 +1,206 @@
+"""References to what is not in the configuration itself: ``${VAR}``, ``file:`` and ``enc:``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from ..providers.errors import ProviderError
+from .document import Path as DocumentPath
+from .document import printable, scalar_problem
+from .files import read_regular
+
+Opener: TypeAlias = Callable[[str, str], str]
+"""Opens the text of a secret field (``enc:v1:…``) at a path (``providers.llm.openai.api_key``)."""
+
+_REFERENCE: Final = re.compile(
+    r"""
+      \$\$(?=\{)                            # $${ is a literal ${
+    | \$\{ (?P<name>[A-Za-z_][A-Za-z0-9_]*)
+           (?: :- (?P<default>[^}]*) )? \}
+    | (?P<broken> \$\{ )
+    """,
+    re.VERBOSE,
+)
+_SCHEME: Final = re.compile(r"([a-z][a-z0-9_+]{0,15}):")
+# Without an opener for them these are still no keys to send to anybody.
+_CLOSED: Final = ("enc", "keyring")
+_TRUTH: Final = {"true": True, "yes": True, "on": True, "1": True} | dict.fromkeys(
+    ("false", "no", "off", "0"), False
+)
+_MAX_TEXT: Final = 1 << 20
+_MAX_SECRET_BYTES: Final = 64 << 10
+
+
+class Expanded(str):
+    """A text that came out of a reference, and so may stand for a number or a truth value."""
+
+    __slots__ = ()
+
+
+class AbsentError(Exception):
+    """A reference leads nowhere.
+
+    Args:
+        what: What is missing.
+        todo: What to do about it.
+        optional: Whether the user said, by ``${VAR:-}``, that nothing is fine.
+
+    Attributes:
+        path: Where the reference stands; whoever knows it sets it.
+    """
+
+    path: DocumentPath = ()
+
+    def __init__(
+        self, what: str, todo: str = "set it, or remove the line", *, optional: bool = False
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.todo = todo
+        self.optional = optional
+
+
+class BrokenReferenceError(Exception):
+    """A reference is not written as references are; the message says how."""
+
+
+def truth(text: str) -> bool | None:
+    """Read a truth value from a variable's text; None if it is none."""
+    return _TRUTH.get(text.strip().lower())
+
+
+class References:
+    """Follows references.
+
+    Args:
+        environ: The variables.
+        openers: What opens the texts of a scheme, by the scheme's name (``enc``).
+        folder: Where relative paths of ``file:`` begin.
+    """
+
+    def __init__(
+        self, environ: Mapping[str, str], openers: Mapping[str, Opener], folder: str
+    ) -> None:
+        self._environ = environ
+        self._folder = folder
+        self._openers: dict[str, Opener] = {"file": self._read, **openers}
+
+    def is_reference(self, text: str) -> bool:
+        """Whether a secret field's text only says where the secret is."""
+        if self._scheme(text):
+            return True
+        found = [match for match in _REFERENCE.finditer(text) if match["name"]]
+        # A default is in the file like any other text.
+        return bool(found) and all(match["default"] in {None, "", "none"} for match in found)
+
+    def expand(self, text: str) -> str:
+        """Replace the variables in a text; what they hold is not expanded again.
+
+        Args:
+            text: A text with any number of ``${VAR}``, ``${VAR:-default}`` and ``$${``.
+
+        Returns:
+            The text itself if it has none, else the result.
+
+        Raises:
+            AbsentError: A variable is not set, or nothing but blanks came out.
+            BrokenReferenceError: ``${`` begins no reference.
+        """
+        pieces: list[str] = []
+        names: list[str] = []
+        optional = True
+        end = size = 0
+        for match in _REFERENCE.finditer(text):
+            value = self._value(match)
+            pieces += (text[end : match.start()], value)
+            size += len(value)
+            if size > _MAX_TEXT:
+                raise BrokenReferenceError("unfolds to more than 1 MiB; shorten the variables")
+            if match["name"]:
+                names.append(match["name"])
+                optional = optional and match["default"] is not None
+            end = match.end()
+        if not end:
+            return text
+        pieces.append(text[end:])
+        result = Expanded("".join(pieces))
+        if result.strip():
+            return result
+        raise AbsentError(f"${{{names[0]}}} is empty", optional=optional)
+
+    def _value(self, match: re.Match[str]) -> str:
+        if match["broken"]:
+            raise BrokenReferenceError(
+                "${ begins no reference; write ${NAME} or ${NAME:-default}, "
+                "with letters, digits and _, or $${ for the characters themselves"
+            )
+        name: str | None = match["name"]
+        if name is None:
+            return "$"
+        value = self._environ.get(name)
+        if match["default"] is not None and not value:
+            return str(match["default"])
+        if value is None:
+            raise AbsentError(f"${{{name}}} is not set")
+        if scalar_problem(value):
+            raise AbsentError(f"${{{name}}} is not UTF-8")
+        return value
+
+    def secret(self, text: str, place: str) -> str:
+        """Return the secret that a secret field's text stands for.
+
+        Args:
+            text: The text: the secret itself, or a reference of any kind.
+            place: Path of the field, for an opener.
+
+        Returns:
+            The secret.
+
+        Raises:
+            AbsentError: It is not to be had.
+            BrokenReferenceError: ``${`` begins no reference.
+        """
+        # The scheme is read before expanding: a variable's content decides nothing.
+        scheme = self._scheme(text)
+        value = self.expand(text)
+        if scheme is None:
+            return value
+        opener = self._openers.get(scheme)
+        if opener is None:
+            raise AbsentError(
+                f"no opener for {scheme}: values is set up here", "set one up, or use ${VAR}"
+            )
+        try:
+            opened = opener(value, place)
+        except AbsentError:
+            raise
+        except ProviderError as error:
+            raise AbsentError(f"the {scheme}: value cannot be opened: {error.message}") from None
+        except Exception as error:  # noqa: BLE001 -- a plug-in's failure costs one provider
+            reason = type(error).__name__
+            raise AbsentError(f"the {scheme}: value cannot be opened: {reason}") from None
+        if not opened.strip():
+            raise AbsentError(f"the {scheme}: value is empty")
+        return opened
+
+    def _scheme(self, text: str) -> str | None:
+        match = _SCHEME.match(text)
+        known = match and (match[1] in self._openers or match[1] in _CLOSED)
+        return match[1] if match and known else None
+
+    def _read(self, text: str, _place: str) -> str:
+        path = text.removeprefix("file:")
+        # What is no absolute path may be a key with `file:` put before it.
+        shown = f"the file {printable(path)}" if path.startswith("/") else "the file"
+        if path.startswith("//"):
+            path = "/" + path.lstrip("/")  # file:///run/secrets/key is an address of the same
+        try:
+            content = read_regular(str(Path(self._folder) / path), _MAX_SECRET_BYTES)
+            return content.decode("utf-8-sig").strip()
+        except OSError as error:
+            raise AbsentError(f"{shown} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise AbsentError(f"{shown} is not UTF-8") from None

@@ -1,0 +1,164 @@
+"""Follows every reference of a document, and decides what a missing one means."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from ..providers.secret import Secret, is_secret_name
+from .document import Document, Path, dotted
+from .references import AbsentError, BrokenReferenceError, Expanded, References, truth
+
+# Such an option may also say where the credential is: a path, an address, LiteLLM's own reference.
+_WHEREABOUTS: Final = re.compile(r"[/~.]|os\.environ/|[\w+.-]+:/|oidc/")
+_ACCESS: Final = ("security", "access")
+
+
+def is_secret(path: Path) -> bool:
+    """Whether the value at a path is a credential."""
+    match path:
+        case ("security", "master_key") | ("alerts", "webhook") | ("llm", _, "api_key"):
+            return True
+        case ("llm", _, "options", str(name)):
+            return is_secret_name(name)
+        case _:
+            return False
+
+
+class Resolver:
+    """Turns a document's data into data without references.
+
+    Args:
+        document: Where problems and warnings go.
+        references: What follows a single reference.
+    """
+
+    def __init__(self, document: Document, references: References) -> None:
+        self._document = document
+        self._references = references
+        # Secrets are masked in messages while they exist: these see to it that they do.
+        self._kept: list[Secret] = []
+        self._plaintext: list[Path] = []
+
+    def section(self, name: str, data: dict[str, Any]) -> dict[str, Any]:
+        """Resolve a section other than ``llm``.
+
+        Args:
+            name: Its key.
+            data: Its data.
+
+        Returns:
+            The resolved data. A key whose reference leads nowhere is left out,
+            with a warning; below ``access`` that is a problem, because there
+            less text would mean more rights.
+        """
+        resolved = {}
+        for key, value in data.items():
+            path = (name, key)
+            try:
+                resolved[key] = self._value(value, path)
+            except AbsentError as absent:
+                text = f"{absent.what}; {absent.todo}"
+                if path == _ACCESS:
+                    self._document.problem(absent.path, text)
+                elif not absent.optional:
+                    self._document.warn(absent.path, f"{text} (treated as absent)")
+        return resolved
+
+    def provider(self, name: str, data: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+        """Resolve one provider.
+
+        Args:
+            name: Its name.
+            data: Its data.
+
+        Returns:
+            The resolved data, without the keys whose references lead nowhere;
+            and why the provider is disabled, if it is for that reason.
+        """
+        resolved: dict[str, Any] = {}
+        missing: list[AbsentError] = []
+        wanted = True
+        # `enabled` first: a provider nobody wants needs nothing.
+        for key in sorted(data, key=lambda key: key != "enabled"):
+            path = ("llm", name, key)
+            try:
+                value = self._value(data[key], path, follow=wanted)
+            except AbsentError as absent:
+                if wanted and not (absent.optional and key != "api_key"):
+                    missing.append(absent)
+                    text = f"{absent.what}, so {name!r} is disabled; {absent.todo}"
+                    self._document.warn(absent.path, text)
+                continue
+            resolved[key] = value
+            if key == "enabled":
+                wanted = (truth(value) if isinstance(value, Expanded) else value) is not False
+        if not missing:
+            return resolved, None
+        whats = ", ".join(dict.fromkeys(absent.what for absent in missing))
+        return resolved, f"{whats}; {missing[0].todo}"
+
+    def report_plaintext(self, policy: object) -> None:
+        """Report the keys that stand in the file itself.
+
+        Args:
+            policy: ``allow``, ``warn`` or ``forbid``.
+        """
+        if self._document.name is None or policy == "allow":
+            return
+        for path in self._plaintext:
+            whose = f"the key of {path[1]!r}" if path[0] == "llm" else "the master key"
+            text = f"{whose} stands in this file as plain text; use ${{VAR}} or file: instead"
+            if policy == "forbid":
+                self._document.problem(path, text)
+            else:
+                self._document.warn(path, f"{text} (security.plaintext_keys: allow silences this)")
+
+    def _value(self, value: Any, path: Path, *, follow: bool = True) -> Any:
+        if isinstance(value, dict):
+            resolved = {}
+            for key, item in value.items():
+                try:
+                    resolved[key] = self._value(item, (*path, key), follow=follow)
+                except AbsentError as absent:
+                    if not absent.optional or path[:2] == _ACCESS:
+                        raise
+            return resolved
+        if isinstance(value, list):
+            return [self._item(item, (*path, i), follow=follow) for i, item in enumerate(value)]
+        if type(value) is not str:
+            return value
+        try:
+            if is_secret(path):
+                return self._secret(value, path, follow=follow)
+            return self._references.expand(value)
+        except BrokenReferenceError as error:
+            # A problem fails the whole document; what is put in the value's place is never used.
+            self._document.problem(path, str(error))
+            return None
+        except AbsentError as absent:
+            absent.path = path
+            raise
+
+    def _item(self, value: Any, path: Path, *, follow: bool) -> Any:
+        try:
+            return self._value(value, path, follow=follow)
+        except AbsentError as absent:
+            if not absent.optional:
+                raise
+            return ""  # leaving it out would shift the places of those behind it
+
+    def _secret(self, text: str, path: Path, *, follow: bool) -> Secret:
+        if not self._references.is_reference(text):
+            self._kept.append(Secret(text))
+            self._note_plaintext(text, path)
+        elif not follow:
+            raise AbsentError("", optional=True)
+        secret = Secret(self._references.secret(text, dotted(path)))
+        self._kept.append(secret)
+        return secret
+
+    def _note_plaintext(self, text: str, path: Path) -> None:
+        whereabouts = path[-2] == "options" and _WHEREABOUTS.match(text)
+        if path[0] != "alerts" and text.strip() not in {"", "none"} and not whereabouts:
+            self._plaintext.append(path)

@@ -1,0 +1,178 @@
+"""Checks data against a model of the schema, and says in plain words what is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from .document import Document, Path, describe, kind, label, one_of
+from .provider_schema import (
+    AccessRule,
+    AlertSettings,
+    AuditSettings,
+    CircuitBreakerSettings,
+    ManagerSettings,
+    ProviderSettings,
+    Section,
+    SecuritySettings,
+)
+
+_SectionT = TypeVar("_SectionT", bound=Section)
+
+# `*` is a name of the user's choice.
+_MODELS: Final[Mapping[str, type[Section]]] = {
+    "manager": ManagerSettings,
+    "manager.circuit_breaker": CircuitBreakerSettings,
+    "security": SecuritySettings,
+    "security.access.*": AccessRule,
+    "audit": AuditSettings,
+    "alerts": AlertSettings,
+    "llm.*": ProviderSettings,
+}
+
+# What pydantic calls a mistake → what to say; {value} may show the value, {kind} never does.
+_WORDS: Final[Mapping[str, str]] = {
+    "model_type": "must be a mapping, not {kind}",
+    "dict_type": "must be a mapping, not {kind}",
+    "tuple_type": "must be a list, not {kind}",
+    "frozen_set_type": "must be a list, not {kind}",
+    "string_type": "must be a text, not {kind}",
+    "string_too_short": "is empty",
+    "string_too_long": "is longer than {max_length} characters",
+    "int_type": "must be a whole number, not {value}",
+    "float_type": "must be a number, not {value}",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false, not {value}",
+    "greater_than": "must be above {gt:g}, not {value}",
+    "greater_than_equal": "must be {ge:g} or more, not {value}",
+    "less_than_equal": "must be {le:g} or less, not {value}",
+    "literal_error": "must be {names}, not {value}",
+    "enum": "must be {names}, not {value}",
+}
+
+
+def validate(
+    model: type[_SectionT], data: object, path: Path, document: Document
+) -> _SectionT | None:
+    """Check a section.
+
+    Args:
+        model: Its model.
+        data: Its data; an empty value counts as a value left out.
+        path: Where it stands.
+        document: Where the problems go.
+
+    Returns:
+        The section, or None if there are problems.
+    """
+    if not isinstance(data, dict):
+        text = f"must be a mapping, not {kind(data)}; write `key: value` lines below it"
+        document.problem(path, text)
+        return None
+    try:
+        return model.model_validate(_without_empty(model, data))
+    except ValidationError as error:
+        for details in error.errors(include_url=False, include_input=False):
+            where = (*path, *details["loc"])
+            if details["type"] == "extra_forbidden":
+                document.problem(where, _unknown(where, document), at_key=True)
+            else:
+                value = _value(data, details["loc"])
+                document.problem(where, _explain(details, value, where, document))
+    return None
+
+
+def unknown_key(key: str, names: list[str], document: Document) -> str:
+    """Return what to say about a key that is not one of these names."""
+    near = document.nearest(key, names)
+    return (
+        f"unknown key; did you mean {near!r}?"
+        if near
+        else f"unknown key; it may be {one_of(names)}"
+    )
+
+
+def _without_empty(model: type[BaseModel], data: dict[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for key, value in data.items():
+        field = model.model_fields.get(key)
+        if field and value is None:
+            continue
+        inner = field.annotation if field else None
+        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, BaseModel):
+            kept[key] = _without_empty(inner, value)
+        else:
+            kept[key] = value
+    return kept
+
+
+def _value(data: Any, loc: tuple[str | int, ...]) -> Any:
+    for part in loc:
+        data = data[part]
+    return data
+
+
+def _model_at(path: Path) -> type[Section]:
+    named = ("llm",), ("security", "access")
+    parts = ("*" if path[:index] in named else str(part) for index, part in enumerate(path))
+    return _MODELS[".".join(parts)]
+
+
+def _field_at(path: Path) -> tuple[str, FieldInfo] | None:
+    """Return the field a value belongs to, also for an item of its list; None for a rule."""
+    while isinstance(path[-1], int):
+        path = path[:-1]
+    try:
+        name = str(path[-1])
+        return name, _model_at(path[:-1]).model_fields[name]
+    except KeyError:
+        return None
+
+
+def _unknown(path: Path, document: Document) -> str:
+    key = str(path[-1])
+    names = list(_model_at(path[:-1]).model_fields)
+    homes = [home for home, model in _MODELS.items() if key in model.model_fields]
+    if homes and not document.nearest(key, names):
+        return f"unknown key here; it belongs under providers.{homes[0].replace('*', '<name>')}"
+    text = unknown_key(key, names, document)
+    if path[0] == "llm" and "did you mean" not in text:
+        return "unknown key; the vendor's own settings go under options:, defaults under params:"
+    return text
+
+
+def _explain(details: ErrorDetails, value: Any, path: Path, document: Document) -> str:
+    context = details.get("ctx", {})
+    names = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+    words = _WORDS.get(details["type"])
+    text = details["msg"]  # of our own field types, which never quote a value
+    if words:
+        shown = one_of(names) if names else ""
+        text = words.format(**context, names=shown, value=describe(value), kind=kind(value))
+    if details["type"] == "string_type" and isinstance(value, int | float):
+        return f"{text}; write it in quotes"
+    near = document.nearest(value, names) if names and isinstance(value, str) else None
+    return f"{text}; {f'did you mean {near!r}?' if near else _example(path)}"
+
+
+def _example(path: Path) -> str:
+    found = _field_at(path)
+    if found is None:
+        return "write `key: value` lines below it"
+    name, field = found
+    example = (field.examples or [None])[0]
+    if isinstance(example, dict):
+        return f"write `key: value` lines below it, such as `{next(iter(example))}: …`"
+    if isinstance(example, list):
+        example = f"[{', '.join(example)}]"
+    elif isinstance(example, bool):
+        example = kind(example)
+    elif isinstance(example, str):
+        example = f'"{example}"'
+    unit = ", in seconds" if (field.description or "").startswith("Seconds") else ""
+    return f"write for example `{label(name)}: {example}`{unit}"

@@ -1,0 +1,5 @@
+"""``python -m amas.providers.cli``."""
+
+from . import main
+
+main()

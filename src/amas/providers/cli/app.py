@@ -1,0 +1,139 @@
+"""The commands: what they take, and what they call."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import ProviderConfigError, ProviderError
+from . import output
+
+app = typer.Typer(
+    name="amas-providers",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog=(
+        "Exit codes: 0 done; 1 no answer, or a provider failed its check;"
+        " 2 wrong usage or configuration; 130 interrupted."
+    ),
+    help="Ask language models through whichever provider can answer.",
+)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        envvar="AMAS_PROVIDERS_CONFIG",
+        help="YAML file with a providers: section. Without it, every provider of the"
+        " catalogue whose key is in the environment, and a local Ollama.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def run(work: Coroutine[Any, Any, int]) -> None:
+    """Run a command's work, and end with its exit code or with that of its error."""
+    try:
+        code = asyncio.run(work)
+    except ProviderConfigError as error:
+        for problem in error.problems:
+            output.say(problem)
+        code = 2
+    except ProviderError as error:
+        output.say(f"{type(error).__name__}: {error}")
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        # The reader of our output has left, as in ``… | head``; nothing is wrong.
+        sys.stderr.close()
+        code = 0
+    raise typer.Exit(code)
+
+
+@app.command()
+def generate(
+    text: Annotated[
+        str | None, typer.Argument(help="The prompt; from standard input if absent or '-'.")
+    ] = None,
+    config: ConfigOption = None,
+    provider: Annotated[str | None, typer.Option(help="Whom to ask first.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model of the provider asked first.")] = None,
+    system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer, in tokens.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="Sampling temperature.")] = None,
+    deadline: Annotated[
+        float | None, typer.Option(help="Seconds for the call, all attempts together.")
+    ] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Print the answer as it comes.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a prompt; the answer goes to stdout, everything else to stderr."""
+    from . import commands  # noqa: PLC0415 -- help must not wait for what calls need
+
+    asked = {
+        "provider": provider,
+        "model": model,
+        "system_prompt": system,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "deadline": deadline,
+    }
+    prompt = sys.stdin.read() if text in {None, "-"} else text
+    run(commands.generate(config, prompt or "", asked, stream=stream, as_json=as_json))
+
+
+@app.command()
+def providers(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show the configured providers: state, model, latency, and why one is unavailable."""
+    from . import commands  # noqa: PLC0415 -- help must not wait for what calls need
+
+    run(commands.providers(config, as_json=as_json))
+
+
+@app.command()
+def check(
+    config: ConfigOption = None,
+    free: Annotated[
+        bool, typer.Option("--free", help="Only list models; ask nothing that costs.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the configuration, then ask each provider for one word."""
+    from . import commands  # noqa: PLC0415 -- help must not wait for what calls need
+
+    run(commands.check(config, free=free, as_json=as_json))
+
+
+@app.command()
+def demo() -> None:
+    """Show failover at work against local servers; needs no key and no network."""
+    from .demo import tell  # noqa: PLC0415 -- help must not wait for what the demo needs
+
+    run(tell())
+
+
+@app.command()
+def upstream(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8089,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="Fault on demand, such as status=503,times=2; may be repeated."),
+    ] = None,
+) -> None:
+    """Run a local server that speaks the vendors' wire formats, for trying things out."""
+    from . import commands  # noqa: PLC0415 -- help must not wait for what the server needs
+
+    run(commands.upstream(host, port, fault or []))

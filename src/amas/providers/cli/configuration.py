@@ -1,0 +1,49 @@
+"""Which providers a command works with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import NoProviderAvailableError
+from ..llm.catalog import from_environment, load_catalog
+from ..manager.provider_manager import ProviderManager
+from . import output
+
+_KNOWN_BEST = ("openai", "anthropic", "gemini", "groq", "mistral", "openrouter")
+
+
+def load_manager(config: Path | None) -> ProviderManager:
+    """Make the manager of a command, and tell its configuration's warnings.
+
+    Args:
+        config: The configuration file; without one the environment decides.
+
+    Raises:
+        ProviderConfigError: The file is wrong.
+    """
+    manager = ProviderManager.from_config(config or environment_section(os.environ))
+    for warning in manager.warnings:
+        output.say(f"warning: {warning}")
+    return manager
+
+
+def environment_section(environ: Mapping[str, str]) -> dict[str, object]:
+    """Build a configuration of every provider whose key is set, and of a local Ollama."""
+    return {"providers": {"llm": {**from_environment(environ), "local": {}}}}
+
+
+def nobody_there(error: NoProviderAvailableError, config: Path | None) -> None:
+    """Say plainly what to do when nobody can be asked."""
+    output.say(f"No answer: {error}")
+    if config is None:
+        catalog = load_catalog()
+        names = ", ".join(catalog[name].env[0] for name in _KNOWN_BEST)
+        output.say(
+            "\nNo key was found in the environment, and no Ollama at localhost:11434."
+            f"\nDo one of these:\n  export OPENAI_API_KEY=…   (or one of {names}, …)"
+            "\n  ollama serve              (a model on this machine)"
+            "\n  amas-providers generate --config FILE …"
+            "\nTo see it work without any of them: amas-providers demo"
+        )

@@ -1,0 +1,228 @@
+"""What can go wrong, as one tree.
+
+::
+
+    ProviderError                      provider, model, status_code, request_id, retry_after
+    ├── ProviderConfigError            the configuration is wrong; .problems has one line each
+    ├── AuthenticationError            401, 403: the key is not accepted
+    ├── QuotaExceededError             402, 429 insufficient quota: the account is out of money
+    ├── RateLimitError                 429: too fast; .retry_after says how long to wait
+    ├── ProviderTimeoutError           no answer in time
+    ├── ProviderConnectionError        never reached: refused, DNS, TLS, reset
+    ├── ProviderUnavailableError       408, 5xx, 529, or an answer that cannot be read
+    ├── InvalidRequestError            400, 422: the caller's mistake
+    │   ├── ContextWindowExceededError the prompt is too long for the model
+    │   └── ContentPolicyError         refused by the vendor's content policy
+    ├── ModelNotFoundError             404: the vendor does not know the model
+    ├── StreamInterruptedError         a stream broke off; .partial_text has what came
+    ├── AccessDeniedError              the caller may not do this
+    ├── NoProviderAvailableError       nobody to ask: none configured, or all set aside
+    └── AllProvidersFailedError        everybody asked has failed; .errors has each error
+
+Messages are scrubbed of secrets when the error is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from typing_extensions import override
+
+from .secret import scrub
+from .types import Attempt, Outcome
+
+
+class ProviderError(Exception):
+    """Base of every error this package raises.
+
+    Args:
+        message: What happened and what to do; secrets in it are masked.
+        provider: Name of the provider it happened at.
+        model: The model that was asked.
+        status_code: HTTP status of the upstream's answer.
+        request_id: Our id of the call.
+        retry_after: Seconds after which a new try makes sense.
+    """
+
+    outcome: ClassVar[Outcome] = Outcome.UNAVAILABLE
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        status_code: int | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        self.message = scrub(message)
+        super().__init__(self.message)
+        self.provider = provider
+        self.model = model
+        self.status_code = status_code
+        self.request_id = request_id
+        self.retry_after = retry_after
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.provider}: {self.message}" if self.provider else self.message
+
+
+class ProviderConfigError(ProviderError):
+    """The configuration is wrong.
+
+    Args:
+        message: Summary; by default made of the problems.
+        problems: One line per problem: where, what, and what to do.
+        field: The field of a provider's configuration that is wrong, if it is one.
+        provider: Name of the provider concerned.
+    """
+
+    outcome = Outcome.CONFIG
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        problems: Sequence[str] = (),
+        field: str | None = None,
+        provider: str | None = None,
+    ) -> None:
+        super().__init__(message or "\n".join(problems), provider=provider)
+        self.problems = tuple(scrub(problem) for problem in problems) or (self.message,)
+        self.field = field
+
+
+class AuthenticationError(ProviderError):
+    """The upstream does not accept the key (401, 403)."""
+
+    outcome = Outcome.AUTH
+
+
+class QuotaExceededError(ProviderError):
+    """The account has no quota or money left (402, 429 ``insufficient_quota``)."""
+
+    outcome = Outcome.QUOTA
+
+
+class RateLimitError(ProviderError):
+    """Too many requests (429); ``retry_after`` has the upstream's wish in seconds."""
+
+    outcome = Outcome.RATE_LIMITED
+
+
+class ProviderTimeoutError(ProviderError):
+    """No answer within the time given."""
+
+    outcome = Outcome.TIMEOUT
+
+
+class ProviderConnectionError(ProviderError):
+    """The upstream could not be reached: refused, DNS, TLS or reset."""
+
+    outcome = Outcome.CONNECTION
+
+
+class ProviderUnavailableError(ProviderError):
+    """The upstream is in trouble (408, 5xx, 529) or answers something unreadable."""
+
+    outcome = Outcome.UNAVAILABLE
+
+
+class InvalidRequestError(ProviderError):
+    """The request itself is wrong (400, 422): no other provider would help."""
+
+    outcome = Outcome.INVALID_REQUEST
+
+
+class ContextWindowExceededError(InvalidRequestError):
+    """The prompt does not fit the model's context window."""
+
+    outcome = Outcome.CONTEXT_WINDOW
+
+
+class ContentPolicyError(InvalidRequestError):
+    """The vendor's content policy refuses the request."""
+
+    outcome = Outcome.CONTENT_POLICY
+
+
+class ModelNotFoundError(ProviderError):
+    """The vendor does not know the model (404)."""
+
+    outcome = Outcome.MODEL_NOT_FOUND
+
+
+class StreamInterruptedError(ProviderError):
+    """A stream broke off after content had come.
+
+    Args:
+        message: How it broke off.
+        partial_text: The text received until then.
+        provider: Name of the provider.
+        model: The model that was asked.
+        status_code: HTTP status, where the upstream gave one in the stream.
+        request_id: Our id of the call.
+    """
+
+    outcome = Outcome.STREAM_INTERRUPTED
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        partial_text: str = "",
+        provider: str | None = None,
+        model: str | None = None,
+        status_code: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            provider=provider,
+            model=model,
+            status_code=status_code,
+            request_id=request_id,
+        )
+        self.partial_text = partial_text
+
+
+class AccessDeniedError(ProviderError):
+    """The caller may not use this provider, model or parameter."""
+
+    outcome = Outcome.ACCESS_DENIED
+
+
+class NoProviderAvailableError(ProviderError):
+    """There is nobody to ask: none configured, or all are set aside for now."""
+
+    outcome = Outcome.NO_PROVIDER
+
+
+class AllProvidersFailedError(ProviderError):
+    """Every provider asked has failed.
+
+    Args:
+        message: Summary of who failed how.
+        errors: The error of each attempt, in order.
+        attempts: The record of each attempt, as in a result's ``attempts``.
+        request_id: Our id of the call.
+        retry_after: Seconds until the first of them may be asked again.
+    """
+
+    outcome = Outcome.ALL_FAILED
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        errors: Sequence[ProviderError] = (),
+        attempts: Sequence[Attempt] = (),
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, request_id=request_id, retry_after=retry_after)
+        self.errors = tuple(errors)
+        self.attempts = tuple(attempts)

@@ -1,0 +1,63 @@
+"""The free health check: listing models asks for nothing and checks the key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..base import ProviderConfig
+from ..errors import AuthenticationError, ProviderError, ProviderUnavailableError
+from .target import Target
+
+if TYPE_CHECKING:
+    import httpx
+
+# Gemini refuses a key with 400; 403 says only that a restricted key may not list models.
+_BAD_KEY = {401}
+_BAD_KEY_TEXT = "api key not valid"
+_SERVER_ERRORS = 500
+
+
+async def check_models(
+    http: httpx.AsyncClient, target: Target, config: ProviderConfig, seconds: float
+) -> None:
+    """Ask for the list of models.
+
+    Args:
+        http: The provider's client.
+        target: Where to ask.
+        config: Whose key to show.
+        seconds: Limit for each step of the request.
+
+    Raises:
+        AuthenticationError: The key is refused.
+        ProviderUnavailableError: The server is in trouble, or sends us elsewhere.
+        httpx.HTTPError: The server cannot be reached.
+    """
+    response = await http.get(
+        target.models_url or "", headers=target.auth_headers(config), timeout=seconds
+    )
+    error = _judge(response.status_code, response.text)
+    if error is not None:
+        raise error
+
+
+def _judge(status: int, text: str) -> ProviderError | None:
+    """Tell what a status of the models listing means for asking the provider.
+
+    What is neither a refused key nor trouble of the server's means that somebody
+    is there who would answer: many servers have no listing (404, 405), restricted
+    keys may not see it (403), and a busy one (429) is alive.
+    """
+    if status in _BAD_KEY or (status in {400, 403} and _BAD_KEY_TEXT in text.lower()):
+        return AuthenticationError(
+            f"the key is refused (HTTP {status} from the models listing); check api_key",
+            status_code=status,
+        )
+    if status >= _SERVER_ERRORS:
+        return ProviderUnavailableError(f"models listing: HTTP {status}", status_code=status)
+    if status in range(300, 400):
+        return ProviderUnavailableError(
+            f"models listing: redirected (HTTP {status}), which is not followed; check base_url",
+            status_code=status,
+        )
+    return None

@@ -1,0 +1,311 @@
+"""The adapter: any provider, by configuration alone, through LiteLLM."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from typing_extensions import override
+
+from ..base import BaseProvider, ProviderConfig
+from ..errors import InvalidRequestError, ProviderError, ProviderTimeoutError
+from ..types import Attempt, EmbeddingResult, GenerationResult, Outcome, Prompt, StreamChunk
+from . import litellm_codec as codec
+from .clocks import StreamClocks
+from .health import check_models
+from .http_client import Wire, on_wire, open_http
+from .litellm_errors import translate
+from .litellm_rehearsal import rehearse
+from .litellm_runtime import Runtime, ensure_runtime
+from .litellm_stream import read_stream
+from .params import Call, check_params, split_supported, to_messages
+from .target import Target, resolve_target
+
+if TYPE_CHECKING:
+    import httpx
+
+T = TypeVar("T")
+
+# A free request that only lists models: who takes longer is not well.
+_PROBE_SECONDS = 5.0
+
+
+class LiteLLMProvider(BaseProvider):
+    """A provider behind LiteLLM.
+
+    It owns its HTTP client, sends its own key to its own address and nothing
+    else, makes one upstream request per call, and follows no redirects.
+
+    Args:
+        config: Its configuration; what it leaves open comes from the catalogue.
+
+    Raises:
+        ProviderConfigError: The configuration names no provider, model or usable address.
+    """
+
+    row: ClassVar[str | None] = None
+    """The catalogue's row that a preset stands for."""
+
+    def __init__(self, config: ProviderConfig) -> None:
+        super().__init__(config)
+        self.target = self._resolve(config)
+        self.capabilities = self.target.capabilities
+        self.context_window = self.target.context_window
+        self._http: httpx.AsyncClient | None = None
+        self._runtime: Runtime | None = None
+        self._shared: dict[str, Any] = {}
+        self._shared_for_embeddings: dict[str, Any] = {}
+
+    @classmethod
+    def _resolve(cls, config: ProviderConfig) -> Target:
+        return resolve_target(config, default_row=cls.row)
+
+    @classmethod
+    def check(cls, config: ProviderConfig) -> None:
+        """Raise ``ProviderConfigError``, with its ``field``, if a configuration cannot work."""
+        cls._resolve(config)
+
+    @property
+    @override
+    def model(self) -> str | None:
+        """The model asked by default."""
+        return self.target.model
+
+    @override
+    async def _validate(self) -> None:
+        self.target.require_key(self.config)
+
+    @override
+    async def _set_up(self) -> None:
+        self._runtime = await ensure_runtime()
+        await asyncio.to_thread(rehearse, self._runtime, self.target)
+        self._http = await asyncio.to_thread(open_http)
+        self._shared = self._arguments(self.target)
+        self._shared_for_embeddings = self._arguments(self.target.for_embeddings())
+
+    def _arguments(self, target: Target) -> dict[str, Any]:
+        assert self._runtime is not None
+        assert self._http is not None
+        key = self.config.key_value or "none"
+        client = self._runtime.client(self._http, key=key, base_url=target.base_url)
+        return codec.shared_arguments(target, self.config, client)
+
+    @override
+    async def _probe(self) -> None:
+        """List models, where the vendor offers that; it costs nothing and checks the key."""
+        if self._http is None or self.target.models_url is None:
+            return
+        seconds = min(self.config.timeout, _PROBE_SECONDS)
+        await self._guard(
+            check_models(self._http, self.target, self.config, seconds),
+            Wire(),
+            seconds=seconds,
+            model=self.model,
+        )
+
+    @override
+    async def _tear_down(self) -> None:
+        http, self._http = self._http, None
+        self._shared, self._shared_for_embeddings = {}, {}
+        if http is not None:
+            await http.aclose()
+
+    async def _ready(self) -> Runtime:
+        """Start on first use, so that a provider also works without a manager."""
+        if not self.initialized and not await self.initialize():
+            # Of its own class, but without the traces of an earlier raise.
+            raise self.last_error or ProviderError("cannot be started", provider=self.name)
+        return self._runtime or await ensure_runtime()
+
+    @override
+    async def generate(self, prompt: Prompt, **kwargs: Any) -> GenerationResult:
+        """Answer a prompt with one upstream request.
+
+        Args:
+            prompt: A text, or chat messages in OpenAI's form.
+            **kwargs: ``system_prompt``, ``model`` and chat parameters; those that the model
+                does not take are left out and named in the result's ``dropped_params``.
+
+        Returns:
+            The answer, with usage and price where they are known.
+
+        Raises:
+            InvalidRequestError: The request is wrong; nothing was sent.
+            ProviderError: What the upstream answered, or that it did not.
+        """
+        runtime = await self._ready()
+        call = self._call(runtime, prompt, kwargs)
+        request_id, started = uuid.uuid4().hex, time.monotonic()
+        result = await self._guard(
+            self._complete(runtime, call, request_id),
+            Wire(),
+            seconds=self.config.timeout,
+            model=call.model,
+        )
+        result["latency_ms"] = round((time.monotonic() - started) * 1000, 3)
+        result["request_id"] = request_id
+        result["dropped_params"] = list(call.dropped)
+        result["attempts"] = [self._attempt(result)]
+        return result
+
+    async def _complete(self, runtime: Runtime, call: Call, request_id: str) -> GenerationResult:
+        response = await codec.complete(
+            runtime, call, self._shared, stream=False, request_id=request_id
+        )
+        result = codec.read_result(response, self.target, provider=self.name, model=call.model)
+        if result["usage"] is not None:
+            result["cost_usd"] = codec.price(runtime, self.target, call.model, response.usage)
+        return result
+
+    def _attempt(self, result: GenerationResult) -> Attempt:
+        return Attempt(
+            provider=self.name,
+            model=result["model"],
+            outcome=str(Outcome.OK),
+            status_code=None,
+            latency_ms=result["latency_ms"],
+            error=None,
+        )
+
+    @override
+    async def stream(self, prompt: Prompt, **kwargs: Any) -> AsyncIterator[StreamChunk]:
+        """Answer a prompt piece by piece, with one upstream request.
+
+        Args:
+            prompt: As for ``generate``.
+            **kwargs: As for ``generate``.
+
+        Yields:
+            The pieces; the last one has ``finish_reason`` and ``usage``.
+
+        Raises:
+            StreamInterruptedError: It broke off, or ended without saying that it is
+                finished, after content had come; ``partial_text`` has that.
+            ProviderError: As for ``generate``, before any content.
+        """
+        runtime = await self._ready()
+        call = self._call(runtime, prompt, kwargs)
+        request_id = uuid.uuid4().hex
+        clocks = StreamClocks.of(self.config, time.monotonic)
+        wire = Wire(self.target.end_marker)
+        wrapper = await self._guard(
+            codec.complete(runtime, call, self._shared, stream=True, request_id=request_id),
+            wire,
+            seconds=clocks.limit(),
+            model=call.model,
+        )
+        try:
+            async for chunk in read_stream(
+                wrapper, self.target, clocks, wire, provider=self.name, model=call.model
+            ):
+                if chunk.finish_reason is None:
+                    yield replace(chunk, request_id=request_id)
+                    continue
+                await self._drain(wrapper, clocks, call.model)
+                usage = codec.stream_usage(wrapper)
+                yield replace(
+                    chunk,
+                    request_id=request_id,
+                    usage=codec.read_usage(usage),
+                    cost_usd=codec.price(runtime, self.target, call.model, usage),
+                )
+        finally:
+            # Leaving early ends the upstream's work at once (litellm-facts.md, 2.6).
+            await wrapper.aclose()
+
+    async def _drain(self, wrapper: Any, clocks: StreamClocks, model: str) -> None:
+        """Read a finished stream's usage; what goes wrong with that takes no answer back."""
+        with suppress(ProviderError):
+            await self._guard(codec.drain(wrapper), Wire(), seconds=clocks.limit(), model=model)
+
+    @override
+    async def embed(self, texts: Sequence[str], *, model: str | None = None) -> EmbeddingResult:
+        """Turn texts into vectors.
+
+        Args:
+            texts: One or more texts.
+            model: Embedding model; the configured one, or the catalogue's, if None.
+
+        Returns:
+            One vector per text, in their order.
+
+        Raises:
+            InvalidRequestError: There is nothing to embed, or no embedding model.
+            ProviderError: What the upstream answered, or that it did not.
+        """
+        model = model or self.target.embedding_model
+        if model is None:
+            return await super().embed(texts, model=model)
+        if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
+            raise InvalidRequestError(
+                "texts must be a list of at least one text", provider=self.name, model=model
+            )
+        runtime = await self._ready()
+        started = time.monotonic()
+        response = await self._guard(
+            codec.embed(
+                runtime, model, texts, self._shared_for_embeddings, request_id=uuid.uuid4().hex
+            ),
+            Wire(),
+            seconds=self.config.timeout,
+            model=model,
+        )
+        return EmbeddingResult(
+            embeddings=codec.read_embeddings(response),
+            provider=self.name,
+            model=response.model or model,
+            usage=codec.read_usage(response.usage),
+            latency_ms=round((time.monotonic() - started) * 1000, 3),
+            cost_usd=codec.price(runtime, self.target, model, response.usage),
+        )
+
+    def _call(self, runtime: Runtime, prompt: Prompt, kwargs: dict[str, Any]) -> Call:
+        """Check what a caller asks, and complete it from the configuration."""
+        asked = dict(kwargs)
+        system_prompt = asked.pop("system_prompt", None)
+        model = self.target.model_named(asked.pop("model", None), provider=self.name)
+        messages = to_messages(prompt, system_prompt, provider=self.name)
+        given = dict(self.config.params) | check_params(asked, provider=self.name)
+        kept, dropped = split_supported(
+            given,
+            codec.supported_params(runtime, self.target, model, given),
+            provider=self.name,
+            model=model,
+        )
+        if codec.tools_exclude_reasoning(runtime, self.target, model, kept):
+            dropped += ("reasoning_effort",) if "reasoning_effort" in kept else ()
+            kept["reasoning_effort"] = "none"
+        return Call(model, messages, kept, dropped)
+
+    async def _guard(
+        self, work: Coroutine[Any, Any, T], wire: Wire, *, seconds: float, model: str | None
+    ) -> T:
+        """Run one piece of work within a time, and let out only errors of ours.
+
+        LiteLLM's exceptions hold the key in the frames of their tracebacks, so
+        the error is raised outside the handler: it refers to nothing of theirs.
+        """
+        timer = asyncio.timeout(seconds)
+        try:
+            with on_wire(wire):
+                async with timer:
+                    return await work
+        except ProviderError as raised:
+            error = raised
+            error.provider, error.model = error.provider or self.name, error.model or model
+        except TimeoutError as raised:
+            error = (
+                ProviderTimeoutError(
+                    f"no answer within {seconds:.3g} s", provider=self.name, model=model
+                )
+                if timer.expired()
+                else translate(raised, wire, provider=self.name, model=model)
+            )
+        except Exception as raised:  # noqa: BLE001 -- LiteLLM raises what its vendors' code raises
+            error = translate(raised, wire, provider=self.name, model=model)
+        raise error

@@ -1,0 +1,132 @@
+"""Reading LiteLLM's streams: clocks kept, truncation noticed, errors of ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from ..errors import (
+    ProviderError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    StreamInterruptedError,
+)
+from ..types import StreamChunk
+from .clocks import StreamClocks
+from .http_client import Wire, on_wire
+from .litellm_codec import is_truncated, read_chunk
+from .litellm_errors import translate
+from .target import Target
+
+
+async def read_stream(
+    wrapper: Any,
+    target: Target,
+    clocks: StreamClocks,
+    wire: Wire,
+    *,
+    provider: str,
+    model: str,
+) -> AsyncIterator[StreamChunk]:
+    """Yield the pieces of an open stream; the one with the finish reason is the last.
+
+    Reading stops there: LiteLLM goes on to count tokens in a thread and to log
+    in tasks of its own.
+
+    Args:
+        wrapper: LiteLLM's ``CustomStreamWrapper``.
+        target: Whose stream it is.
+        clocks: How long each piece may take.
+        wire: What is seen of the request; some vendors' is sent only when the first
+            piece is asked for.
+        provider: Name of the provider.
+        model: The model asked.
+
+    Raises:
+        StreamInterruptedError: It broke off after content had come.
+        ProviderError: It broke off before that.
+    """
+    text: list[str] = []
+    calls = _ToolCalls()
+    begun = False
+    while True:
+        with on_wire(wire):
+            raw, error = await _next(wrapper, clocks, wire, provider=provider, model=model)
+        chunk = read_chunk(raw, target, provider=provider, model=model) if raw is not None else None
+        if error is None and (raw is None or (chunk and chunk.finish_reason)):
+            error = _truncation(wrapper, wire, chunk, provider, model)
+        if error is not None:
+            raise _interrupted(error, "".join(text)) if begun else error
+        if chunk is not None:
+            begun = True
+            text.append(chunk.content)
+            calls.number(chunk.tool_calls)
+            yield chunk
+        if raw is None or (chunk and chunk.finish_reason):
+            return
+        clocks.tick(content=begun)
+
+
+class _ToolCalls:
+    """Gives each call of a stream an index of its own; LiteLLM numbers all of Ollama's 0."""
+
+    def __init__(self) -> None:
+        self._owners: dict[int, str] = {}
+        self._moved: dict[int, int] = {}
+
+    def number(self, pieces: Iterable[dict[str, Any]]) -> None:
+        """Correct the index of each piece; those without an id belong to the last that had one."""
+        for piece in pieces:
+            index, name = piece.get("index", 0), piece.get("id")
+            if name and self._owners.get(index, name) != name:
+                self._moved[index] = max(self._owners) + 1
+            piece["index"] = self._moved.get(index, index)
+            if name:
+                self._owners[piece["index"]] = name
+
+
+async def _next(
+    wrapper: Any, clocks: StreamClocks, wire: Wire, *, provider: str, model: str
+) -> tuple[Any, ProviderError | None]:
+    """Return LiteLLM's next chunk, None at the end; or the error, told apart from it.
+
+    The error is returned, not raised: raised here it would keep a reference to
+    LiteLLM's, whose frames hold the key.
+    """
+    timer = asyncio.timeout(clocks.limit())
+    try:
+        async with timer:
+            return await anext(wrapper, None), None
+    except TimeoutError as raised:
+        if timer.expired():
+            late = ProviderTimeoutError(clocks.verdict(), provider=provider, model=model)
+            return None, late
+        return None, translate(raised, wire, provider=provider, model=model)
+    except Exception as raised:  # noqa: BLE001 -- LiteLLM raises what its vendors' code raises
+        return None, translate(raised, wire, provider=provider, model=model)
+
+
+def _truncation(
+    wrapper: Any, wire: Wire, last: StreamChunk | None, provider: str, model: str
+) -> ProviderError | None:
+    if wire.end_marker is None:
+        truncated = is_truncated(wrapper)
+    else:
+        # LiteLLM makes up no other word than "stop".
+        truncated = not wire.ended and (last is None or last.finish_reason == "stop")
+    if not truncated:
+        return None
+    return ProviderUnavailableError(
+        "the stream ended without saying that it is finished", provider=provider, model=model
+    )
+
+
+def _interrupted(error: ProviderError, text: str) -> StreamInterruptedError:
+    return StreamInterruptedError(
+        f"the stream broke off after {len(text)} characters: {error.message}",
+        partial_text=text,
+        provider=error.provider,
+        model=error.model,
+        status_code=error.status_code,
+    )

@@ -1,0 +1,177 @@
+"""Where a provider's requests go, and what is known of who answers there. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..base import ProviderConfig
+from ..errors import InvalidRequestError, ProviderConfigError
+from ..types import Capability
+from .base_url import models_url, normalize_base_url
+from .catalog import CatalogEntry, resolve
+
+# Ours to decide: what a provider's ``options`` may not set.
+RESERVED_OPTIONS = frozenset(
+    {
+        "acompletion",
+        "api_base",
+        "api_key",
+        "base_url",
+        "caching",
+        "callbacks",
+        "client",
+        "context_window_fallback_dict",
+        "custom_llm_provider",
+        "fallbacks",
+        "litellm_logging_obj",
+        "max_retries",
+        "messages",
+        "mock_response",
+        "model",
+        "num_retries",
+        "retry_policy",
+        "stream",
+        "timeout",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One vendor's API as seen from one configuration.
+
+    Args:
+        litellm_provider: LiteLLM's ``custom_llm_provider``.
+        model: The vendor's own name of the model.
+        base_url: The address in the form that LiteLLM needs for this vendor.
+        models_url: Address of the free models listing; None where there is none.
+        entry: The catalogue's row; None for vendors that it does not have.
+        prices: Provider under which LiteLLM's price map knows the models; None if none.
+        capabilities: What the model can do; None if that is not known.
+        context_window: Tokens that the model can take in; None if that is not known.
+        embedding_model: Model for embeddings; None if there is none.
+        end_marker: Word in the last piece of a complete stream; None where LiteLLM can
+            tell a truncated one itself.
+    """
+
+    litellm_provider: str
+    model: str
+    base_url: str
+    models_url: str | None
+    entry: CatalogEntry | None
+    prices: str | None
+    capabilities: frozenset[Capability] | None
+    context_window: int | None
+    embedding_model: str | None
+    end_marker: str | None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a server on one's own machine."""
+        return self.entry is not None and self.entry.local
+
+    @property
+    def speaks_openai(self) -> bool:
+        """Whether chat requests are in OpenAI's form, as far as the catalogue knows."""
+        return self.entry is not None and self.entry.chat_path.endswith("/chat/completions")
+
+    def require_key(self, config: ProviderConfig) -> None:
+        """Refuse to go on without a key where one is needed.
+
+        LiteLLM would send another vendor's key from the environment instead.
+
+        Raises:
+            ProviderConfigError: There is none; the message says where to put it.
+        """
+        if config.api_key is not None or (self.entry and self.entry.key != "required"):
+            return
+        variable = self.entry.env[0] if self.entry and self.entry.env else "THE_API_KEY"
+        where = f" (get one at {self.entry.docs})" if self.entry and self.entry.docs else ""
+        raise ProviderConfigError(
+            f'no API key: set api_key: "${{{variable}}}"{where},'
+            " or api_key: none if the server wants none",
+            field="api_key",
+            provider=config.name,
+        )
+
+    def for_embeddings(self) -> Target:
+        """Return the target of embedding requests, which differs for some vendors."""
+        if self.entry is None or self.entry.embed_via is None:
+            return self
+        return replace(
+            self,
+            litellm_provider=self.entry.embed_via,
+            base_url=self.base_url + self.entry.embed_path,
+        )
+
+    def auth_headers(self, config: ProviderConfig) -> dict[str, str]:
+        """Return the headers that show the key in a request of our own."""
+        name = self.entry.auth_header if self.entry else "authorization"
+        headers = {"anthropic-version": "2023-06-01"} if name == "x-api-key" else {}
+        if config.key_value is not None:
+            bearer = name == "authorization"
+            headers[name] = f"Bearer {config.key_value}" if bearer else config.key_value
+        return headers
+
+    def model_named(self, model: object, *, provider: str) -> str:
+        """Return the model that a caller names, without a prefix, or the configured one.
+
+        Raises:
+            InvalidRequestError: It is no name of a model.
+        """
+        if model is None:
+            return self.model
+        if not isinstance(model, str) or not model.strip():
+            raise InvalidRequestError("model must be the name of a model", provider=provider)
+        if self.entry is not None:
+            return self.entry.strip_prefix(model)
+        return model.removeprefix(f"{self.litellm_provider}/")
+
+
+def resolve_target(config: ProviderConfig, *, default_row: str | None = None) -> Target:
+    """Find out where a configuration's requests go.
+
+    Args:
+        config: The configuration.
+        default_row: The catalogue's row to take where the configuration names none.
+
+    Raises:
+        ProviderConfigError: It names no vendor, model or usable address; ``field`` says which.
+    """
+    _check_options(config)
+    resolved = resolve(config.name, config.model, config.provider or default_row)
+    entry = resolved.entry
+    # What the catalogue knows of a model it knows of the default one.
+    known = entry if entry is not None and resolved.model == entry.default_model else None
+    written = config.base_url or (entry.base_url if entry else None)
+    if written is None:
+        raise ProviderConfigError(
+            "no address is known for it: give its base_url", field="base_url", provider=config.name
+        )
+    try:
+        base_url = normalize_base_url(written, resolved.litellm_provider, entry=entry)
+    except ProviderConfigError as error:
+        raise ProviderConfigError(error.message, field="base_url", provider=config.name) from None
+    return Target(
+        litellm_provider=resolved.litellm_provider,
+        model=resolved.model,
+        base_url=base_url,
+        models_url=models_url(base_url, entry) if entry else None,
+        entry=entry,
+        prices=entry.prices if entry else resolved.litellm_provider,
+        capabilities=config.capabilities or (known.capabilities if known else None),
+        context_window=config.context_window or (known.context_window if known else None),
+        embedding_model=config.embedding_model or (entry.embedding_model if entry else None),
+        end_marker=entry.end_marker if entry else None,
+    )
+
+
+def _check_options(config: ProviderConfig) -> None:
+    reserved = sorted(RESERVED_OPTIONS & config.options.keys())
+    if reserved:
+        raise ProviderConfigError(
+            f"options may not set {', '.join(reserved)}; these have fields of their own,"
+            " or are not for configurations to decide",
+            field="options",
+            provider=config.name,
+        )

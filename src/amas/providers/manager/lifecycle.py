@@ -1,0 +1,167 @@
+"""Start, drain and stop: whether a manager takes calls, and when all have ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+from ..errors import NoProviderAvailableError
+from ..observability.logging import get_logger
+from .health_monitor import HealthMonitor, check_member
+from .member import Member
+from .startup import PATIENCE, start_members
+
+# A provider that does not give back in this many seconds is left to itself.
+_LONGEST_SHUTDOWN = 5.0
+
+# Calls whose connections were closed get this many seconds to notice.
+_AFTERMATH = 1.0
+
+_log = get_logger("amas.providers.manager")
+
+
+class Lifecycle:
+    """The life of a manager's providers.
+
+    Args:
+        members: The members by name; shared with the manager, which adds to it.
+        monitor: Looks after them while the manager is up.
+        enabled: Whether calls are taken at all.
+    """
+
+    def __init__(
+        self, members: Mapping[str, Member], monitor: HealthMonitor, *, enabled: bool
+    ) -> None:
+        self._members = members
+        self._monitor = monitor
+        self._enabled = enabled
+        self._stopping = asyncio.Lock()
+        self._started = False
+        self._closed = False
+        self._running = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether calls are taken: switched on, and not shut down."""
+        return self._enabled and not self._closed
+
+    async def start(self) -> dict[str, bool]:
+        """Start all providers and wait for each; opens a manager that was shut down."""
+        async with self._stopping:
+            self._closed = False
+        return await self._start_all()
+
+    async def ensure_started(self, limit: float | None = None) -> bool:
+        """Start on first use: go on once somebody is ready and the others had a moment.
+
+        Args:
+            limit: Seconds after which to go on in any case; None for no such limit.
+
+        Returns:
+            Whether there was anything to start.
+        """
+        if self._started or self._closed:
+            return False
+        await self._start_all(patience=PATIENCE, limit=limit)
+        return True
+
+    async def start_some(
+        self,
+        members: Sequence[Member],
+        *,
+        patience: float | None = None,
+        limit: float | None = None,
+    ) -> dict[str, bool]:
+        """Start some providers, unless the manager is shut down; see ``start_members``."""
+        if self._closed:
+            return {member.name: False for member in members}
+        return await start_members(members, patience=patience, limit=limit)
+
+    async def check(self, members: Sequence[Member]) -> dict[str, bool]:
+        """Ask some providers for their health, unless the manager is shut down."""
+        if self._closed:
+            return {member.name: False for member in members}
+        healthy = await asyncio.gather(*(check_member(member) for member in members))
+        return {member.name: well for member, well in zip(members, healthy, strict=True)}
+
+    async def _start_all(
+        self, *, patience: float | None = None, limit: float | None = None
+    ) -> dict[str, bool]:
+        ready = await start_members(list(self._members.values()), patience=patience, limit=limit)
+        # A shutdown may have come in between; then nothing is to run any more.
+        if not self._closed:
+            self._started = True
+            if self._enabled:
+                self._monitor.start()
+        return ready
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Count a call as running.
+
+        Raises:
+            NoProviderAvailableError: No calls are taken.
+        """
+        if not self.takes_calls:
+            why = "shut down" if self._closed else "disabled (providers.manager.enabled: false)"
+            raise NoProviderAvailableError(f"the provider manager is {why}")
+        self._running += 1
+        self._quiet.clear()
+        try:
+            yield
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._quiet.set()
+
+    async def stop(self, grace: float) -> None:
+        """Take no more calls, let running ones finish, and give back everything.
+
+        Who is cancelled while waiting for running calls gives back everything at once.
+
+        Args:
+            grace: Seconds that running calls get to finish; then their connections close.
+        """
+        self._closed = True
+        async with self._stopping:
+            self._closed = True  # a start may have come in between
+            try:
+                await self._monitor.stop()
+                await self._end_checks()
+                await self._drain(grace)
+            finally:
+                await self._give_back()
+
+    async def _end_checks(self) -> None:
+        checks = [member.check for member in self._members.values() if member.check is not None]
+        for check in checks:
+            check.cancel()
+        await asyncio.gather(*checks, return_exceptions=True)
+
+    async def _drain(self, grace: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._quiet.wait()
+        if self._running:
+            _log.warning("shutdown_cut_calls_short", running=self._running)
+
+    async def _give_back(self) -> None:
+        await asyncio.gather(*(_shut_down(member) for member in list(self._members.values())))
+        self._started = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_AFTERMATH):
+                await self._quiet.wait()
+
+
+async def _shut_down(member: Member) -> None:
+    provider = member.provider
+    try:
+        async with asyncio.timeout(_LONGEST_SHUTDOWN):
+            await provider.shutdown()
+    except Exception as error:  # noqa: BLE001 -- whatever one provider raises, the others are given back
+        _log.warning("shutdown_failed", provider=member.name, error=f"{error!r}")
+    # A provider of somebody else's may not note it down; it has to be started again.
+    provider.initialized = provider.healthy = False

@@ -1,0 +1,1 @@
+"""What is told to operators: logs; nothing is configured at import."""
