@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import pytest
 from blockbuster import BlockBuster, BlockingError, blockbuster_ctx
 
-_LOCAL = ("127.", "::1", "localhost", "0.0.0.0")  # noqa: S104 -- a name to allow, not to bind
+_LOCAL = ("127.", "::1", "localhost", "0.0.0.0")
 _FOREIGN = ("API_KEY", "API_BASE", "BASE_URL", "LITELLM", "AMAS_", "_PROXY", "_proxy")
 
 

@@ -57,10 +57,10 @@ class House:
         """All three, in fallback order."""
         return [self.openai, self.anthropic, self.local]
 
-    def config(self, *, retries: int = 0, timeout: float = 5, **manager: Any) -> dict[str, Any]:
-        """Return a whole configuration document; the keyword arguments are ``manager:``'s."""
+    def config(self, *, retries: int = 0, hasty: str = "", **manager: Any) -> dict[str, Any]:
+        """Return a whole document: who is hasty times out soon, the rest is ``manager:``'s."""
         rows: dict[str, dict[str, Any]] = {
-            name: {"base_url": up.url + VENDORS[name], "timeout": timeout}
+            name: {"base_url": up.url + VENDORS[name], "timeout": 0.5 if name == hasty else 10}
             for name, up in zip(VENDORS, self.upstreams, strict=True)
         }
         for name in ("openai", "anthropic"):
@@ -179,7 +179,7 @@ async def test_a_failing_primary_is_replaced(house: House, name: str) -> None:
     """The next one answers; what the first one did is on record."""
     fault, outcome, times = FAILING[name]
     house.openai.fault(fault)
-    async with house.manager(retries=1, timeout=0.3) as manager:
+    async with house.manager(retries=1, hasty="openai" if name == "hangs" else "") as manager:
         result = await manager.generate("hi")
         in_flight = [item["in_flight"] for item in manager.status().values()]
     assert result["content"] == "anthropic says: hi"
@@ -300,7 +300,7 @@ async def test_a_stream_that_fails_before_its_first_content_is_taken_over(
 ) -> None:
     """The consumer sees only the stream of the next provider."""
     house.openai.fault(fault)
-    async with house.manager(timeout=0.3) as manager:
+    async with house.manager(hasty="openai" if fault.hang else "") as manager:
         text: list[str] = []
         last = await read(manager, text)
     assert "".join(text) == "anthropic says: hi"
@@ -325,7 +325,7 @@ async def test_a_stream_that_fails_later_is_told_with_its_text(
     upstream = getattr(house, name)
     upstream.reply = "one two three four five"
     upstream.fault(fault)
-    async with house.manager(timeout=0.3) as manager:
+    async with house.manager(hasty=name if fault.stall_after else "") as manager:
         text: list[str] = []
         with pytest.raises(StreamInterruptedError) as raised:
             await read(manager, text, provider=name)
@@ -375,7 +375,7 @@ async def test_a_deadline_is_kept_over_all_attempts(house: House) -> None:
         began = asyncio.get_running_loop().time()
         with pytest.raises(AllProvidersFailedError, match="the deadline passed after 3 attempts"):
             await manager.generate("hi", deadline=0.4)
-        assert 0.39 < asyncio.get_running_loop().time() - began < 0.8
+        assert 0.39 < asyncio.get_running_loop().time() - began < 2
 
 
 async def test_status_and_health(house: House) -> None:
@@ -566,21 +566,22 @@ async def test_two_hundred_calls_cancelled_at_random_leave_nothing(house: House)
         else:
             await manager.generate("hi", provider=name)
 
-    async def cancelled(number: int, begin: float, end: float) -> None:
-        await asyncio.sleep(begin)
-        call = asyncio.create_task(one(number))
-        await asyncio.sleep(end)
+    async def cancel(call: asyncio.Task[None]) -> None:
+        await asyncio.sleep(rng.uniform(0, 0.5))
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
 
-    await asyncio.gather(
-        *(cancelled(number, rng.uniform(0, 0.5), rng.uniform(0, 0.5)) for number in range(200))
-    )
+    async def begin_and_cancel(number: int) -> None:
+        await asyncio.sleep(rng.uniform(0, 0.5))
+        await cancel(asyncio.create_task(one(number)))
+
+    hanging = [asyncio.create_task(one(3 * number)) for number in range(20)]
+    await house.openai.wait_for(lambda _: house.asked()[0] == 20)
+    await asyncio.gather(*map(cancel, hanging), *map(begin_and_cancel, range(180)))
     assert [item["in_flight"] for item in manager.status().values()] == [0, 0, 0]
     for upstream in house.upstreams:
         await upstream.wait_for(lambda _, up=upstream: all(map(ended, up.requests)))  # type: ignore[misc]
-    # How many depends on the machine; what hangs can only have ended like this.
-    assert any(item.aborted for item in house.openai.requests)
+    assert sum(item.aborted for item in house.openai.requests) >= 20
     for upstream in house.upstreams:
         upstream._faults.clear()
     await asyncio.sleep(0.05)

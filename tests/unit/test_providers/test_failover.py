@@ -318,6 +318,15 @@ async def test_an_exception_of_somebody_elses_is_scrubbed(fake_key: str) -> None
     assert error.__context__ is None
 
 
+async def test_a_timeout_of_the_providers_own_is_not_blamed_on_the_deadline() -> None:
+    """Its share had not ended."""
+    bench = Bench(Raising(lambda: TimeoutError("inner")))
+    with pytest.raises(
+        AllProvidersFailedError, match="all providers failed after 1 attempts: a: timed out"
+    ):
+        await bench.run()
+
+
 async def test_every_attempt_is_recorded_in_order() -> None:
     """Errors and records have one entry per request, who failed how."""
     bench = Bench(
@@ -442,10 +451,10 @@ def real_time(bench: Bench) -> Bench:
 async def test_a_hanging_primary_leaves_its_fallback_half_of_the_time() -> None:
     """It is cut at its share, as a timeout, and the next one answers."""
     bench = real_time(Bench(FakeProvider("a", default=HANGS, max_retries=3), FakeProvider("b")))
-    opened = await bench.run(seconds=0.2)
+    opened = await bench.run(seconds=0.6)
     assert opened.value == "b says: hi"
     assert opened.attempts[0]["outcome"] == "timeout"
-    assert 95 <= opened.attempts[0]["latency_ms"] < 190
+    assert 299 <= opened.attempts[0]["latency_ms"] < 580
     assert bench.requests() == [1, 1]
     assert bench.counted() == (0, 1)
 
@@ -456,18 +465,18 @@ async def test_one_deadline_holds_for_all_attempts() -> None:
     began = asyncio.get_running_loop().time()
     with pytest.raises(AllProvidersFailedError, match="the deadline passed after 3 attempts"):
         await bench.run(seconds=0.2)
-    assert 0.19 <= asyncio.get_running_loop().time() - began < 0.4
+    assert 0.19 <= asyncio.get_running_loop().time() - began < 1
     assert [member.in_flight for member in bench.members] == [0, 0, 0]
 
 
 async def test_who_cannot_be_asked_takes_no_share() -> None:
     """A fallback with an open circuit does not cost the primary half of its time."""
     bad_key = FakeProvider("b", default=AuthenticationError("bad key"))
-    bench = real_time(Bench(FakeProvider("a", default=Delay(0.15, "slow but sure")), bad_key))
+    bench = real_time(Bench(FakeProvider("a", default=Delay(0.3, "slow but sure")), bad_key))
     bench.members.reverse()
     await bench.run()
     bench.members.reverse()
-    assert (await bench.run(seconds=0.25)).value == "slow but sure"
+    assert (await bench.run(seconds=0.5)).value == "slow but sure"
 
 
 async def test_cancelling_the_caller_settles_the_attempt() -> None:

@@ -93,7 +93,7 @@ async def test_a_hanging_provider_does_not_hold_up_the_first_call() -> None:
     manager = manager_of(slow, FakeProvider("b"))
     began = asyncio.get_running_loop().time()
     assert (await manager.generate("hi"))["provider"] == "b"
-    assert 0.04 < asyncio.get_running_loop().time() - began < 0.5
+    assert 0.04 < asyncio.get_running_loop().time() - began < 2
     slow.gate.set()
     await asyncio.sleep(0.01)
     assert (await manager.generate("hi"))["provider"] == "a"
@@ -108,7 +108,7 @@ async def test_the_start_counts_toward_the_deadline() -> None:
     for _ in range(2):
         with pytest.raises(NoProviderAvailableError, match="a is unavailable"):
             await manager.generate("hi", deadline=0.05)
-    assert asyncio.get_running_loop().time() - began < 0.5
+    assert asyncio.get_running_loop().time() - began < 2
     await manager.shutdown()
     assert left() == set()
 
@@ -312,7 +312,7 @@ async def test_a_shutdown_ends_a_start_that_hangs() -> None:
     manager = manager_of(slow)
     starting = asyncio.create_task(manager.initialize_all_providers())
     await asyncio.sleep(0.01)
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(2):
         await manager.shutdown()
     assert await starting == {"a": False}
     slow.gate.set()

@@ -29,6 +29,7 @@ from amas.providers import (
 )
 from amas.providers.llm import litellm_provider
 from amas.providers.llm.http_client import open_http
+from amas.providers.llm.litellm_runtime import load_runtime
 from amas.providers.manager.policy import TABLE, Failover
 from amas.providers.testing.upstream import Fault, Reply, ToolCall, Upstream
 
@@ -347,6 +348,37 @@ async def test_unknown_price_and_usage_are_none(up: Upstream) -> None:
     assert answer["tokens_used"] == 4
     assert answer["cost_usd"] is last.cost_usd is None
     await provider.shutdown()
+
+
+async def test_cached_tokens_are_told_and_a_broken_price_is_none(
+    up: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens that the vendor had in its cache are counted apart; a price that fails is unknown."""
+    body = {
+        "choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}],
+        "usage": {
+            "prompt_tokens": 9,
+            "completion_tokens": 1,
+            "total_tokens": 10,
+            "prompt_tokens_details": {"cached_tokens": 8},
+        },
+    }
+
+    def fail(**_: Any) -> None:
+        raise ZeroDivisionError
+
+    provider = provider_at(up)
+    with respx.mock(base_url=up.url) as mock:
+        mock.get("/v1/models").respond(json={"data": []})
+        mock.post("/v1/chat/completions").respond(json=body)
+        full = await provider.generate("hello")
+        monkeypatch.setattr(load_runtime().litellm, "cost_per_token", fail)
+        unknown = await provider.generate("hello")
+    await provider.shutdown()
+    assert full["usage"] is not None
+    assert full["usage"]["cached_tokens"] == 8
+    assert (full["cost_usd"] or 0) > 0
+    assert unknown["cost_usd"] is None
 
 
 # --- embeddings ------------------------------------------------------------------------------------

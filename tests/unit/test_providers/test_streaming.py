@@ -189,10 +189,15 @@ async def test_after_the_first_content_the_error_has_the_partial_text(settled: l
 
 @pytest.mark.parametrize(
     "error",
-    [ProviderUnavailableError("gone", status_code=503), RuntimeError("gone"), TimeoutError("gone")],
+    [
+        ProviderUnavailableError("gone", status_code=503),
+        RuntimeError("gone"),
+        TimeoutError("gone"),
+        asyncio.CancelledError("from within"),
+    ],
     ids=repr,
 )
-async def test_whatever_breaks_a_stream_is_told_as_an_interruption(error: Exception) -> None:
+async def test_whatever_breaks_a_stream_is_told_as_an_interruption(error: BaseException) -> None:
     """The text so far, the model and the status are kept."""
 
     async def broken() -> AsyncIterator[StreamChunk]:
@@ -358,19 +363,41 @@ async def test_a_stream_without_a_finish_reason_gets_one() -> None:
     await manager.shutdown()
 
 
-async def test_pieces_without_text_do_no_harm(settled: list[str]) -> None:
-    """Content that is None where it should be empty breaks nothing, not even an interruption."""
+@pytest.mark.parametrize("content", [None, 0, 5])
+async def test_pieces_without_text_do_no_harm(content: Any, settled: list[str]) -> None:
+    """Content that is no text breaks nothing, not even an interruption."""
 
     async def sloppy() -> AsyncIterator[StreamChunk]:
         yield piece("one")
-        yield piece(None)
+        yield piece(content)
         raise ProviderUnavailableError("gone")
 
     manager = await manager_of(Streaming(sloppy))
     with pytest.raises(StreamInterruptedError) as raised:
         await collect(manager)
-    assert raised.value.partial_text == "one"
+    assert raised.value.partial_text in {"one", "one5"}
     assert settled == ["stream_interrupted"]
+    assert in_flight(manager) == [0]
+    await manager.shutdown()
+
+
+async def test_a_stream_that_is_given_up_before_its_content_is_closed() -> None:
+    """At once, and not when it is collected."""
+    events: list[str] = []
+
+    async def unreadable() -> AsyncIterator[Any]:
+        try:
+            yield "not a chunk"
+        finally:
+            events.append("closed")
+
+    async def fine() -> AsyncIterator[StreamChunk]:
+        events.append("next asked")
+        yield piece("fine")
+
+    manager = await manager_of(Streaming(unreadable), Streaming(fine, "b"))
+    await collect(manager)
+    assert events == ["closed", "next asked"]
     await manager.shutdown()
 
 

@@ -175,7 +175,7 @@ def _classify(error: BaseException, wire: Wire, text: str) -> type[ProviderError
     mapped = _from_table(error)
     if wire.status is not None and wire.status >= _REDIRECTS:
         meant = _BY_STATUS.get(wire.status)
-        if meant is None and mapped is InvalidRequestError:
+        if meant is None and mapped in {InvalidRequestError, ProviderTimeoutError}:
             meant = ProviderUnavailableError
         if meant is not None and not issubclass(mapped, meant):
             mapped = meant

@@ -181,7 +181,7 @@ class _Call(Generic[T]):
         except ProviderError as raised:
             error = raised
         except asyncio.CancelledError:
-            if _cancelling():
+            if is_cancelled():
                 raise
             error = ProviderUnavailableError("cancelled from within", provider=member.name)
         except Exception as raised:  # noqa: BLE001 -- any provider may raise anything; the next one may answer
@@ -265,7 +265,7 @@ def _larger_window(member: Member, than: Member) -> bool:
     return mine is not None and theirs is not None and mine > theirs
 
 
-def _cancelling() -> bool:
+def is_cancelled() -> bool:
     """Tell the caller's cancellation from one that a provider suffers inside, and lets out."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

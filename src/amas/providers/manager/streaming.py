@@ -15,7 +15,7 @@ from ..errors import (
 )
 from ..observability.logging import get_logger
 from ..types import Outcome, Request, StreamChunk
-from .failover import OpenAttempt
+from .failover import OpenAttempt, is_cancelled
 from .member import Member
 
 _log = get_logger("amas.providers.streaming")
@@ -90,7 +90,7 @@ async def follow(
             if named.finish_reason is not None or last is not None:
                 last = named if last is None else _merge(last, named)
                 continue
-            text.append(named.content or "")
+            text.append(str(named.content or ""))
             yield named
         outcome = Outcome.OK
     except ProviderError as raised:
@@ -130,6 +130,10 @@ async def _pull(
     except TimeoutError:
         what = "the deadline passed" if timer.expired() else "timed out"
         raise ProviderTimeoutError(f"{what} in mid-stream") from None
+    except asyncio.CancelledError:
+        if is_cancelled():
+            raise
+        raise ProviderUnavailableError("cancelled from within") from None
 
 
 def _merge(last: StreamChunk, more: StreamChunk) -> StreamChunk:
