@@ -21,9 +21,11 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
+from amas.providers import NoProviderAvailableError
 from amas.providers.cli import app as cli
 from amas.providers.cli import demo
 from amas.providers.cli.app import app
+from amas.providers.cli.configuration import nobody_there
 from amas.providers.testing.upstream import Fault, ThreadedUpstream
 
 COMMAND = [sys.executable, "-X", "dev", "-W", "error", "-m", "amas.providers.cli"]
@@ -363,6 +365,45 @@ def test_reader_that_leaves_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(typer.Exit) as ending:
         cli.run(leave())
     assert ending.value.exit_code == 0
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), UnicodeError("ascii")])
+def test_output_that_cannot_be_written_is_told(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A full disk or a terminal without the characters is told without a traceback."""
+
+    async def fail() -> int:
+        raise error
+
+    with pytest.raises(typer.Exit) as ending:
+        cli.run(fail())
+    assert ending.value.exit_code == 1
+    assert "the output cannot be written" in capsys.readouterr().err
+
+
+def test_error_after_a_cut_stream_begins_a_line(
+    config: Path, vendor: ThreadedUpstream, fake_key: str
+) -> None:
+    """The text so far ends with a line break before the error is told."""
+    vendor.fault(cut_after=2)
+    done = run("generate", "-c", str(config), "Why?", "--stream", KEY=fake_key)
+    assert (done.code, done.out) == (1, "The sky \n")
+    assert done.err.startswith("StreamInterruptedError")
+
+
+def test_first_start_with_a_key_does_not_ask_for_one(
+    monkeypatch: pytest.MonkeyPatch, fake_key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who has set a key is not told that there is none."""
+    error = NoProviderAvailableError("no provider can be asked")
+    nobody_there(error, None)
+    assert "No key was found" in capsys.readouterr().err
+    monkeypatch.setenv("OPENAI_API_KEY", fake_key)
+    nobody_there(error, None)
+    told = capsys.readouterr().err
+    assert "No key was found" not in told
+    assert "No Ollama answers" in told
 
 
 def test_module_runs_under_the_src_name_too() -> None:

@@ -19,7 +19,7 @@ _REFERENCE: Final = re.compile(
     r"""
       \$\$(?=\{)                            # $${ is a literal ${
     | \$\{ (?P<name>[A-Za-z_][A-Za-z0-9_]*)
-           (?: :- (?P<default>[^}]*) )? \}
+           (?: :- (?P<default>[^{}]{0,1024}) )? \}
     | (?P<broken> \$\{ )
     """,
     re.VERBOSE,

@@ -36,6 +36,9 @@ from .types import Attempt, Outcome
 class ProviderError(Exception):
     """Base of every error this package raises.
 
+    One that comes out of a manager has the records of the call's attempts in
+    ``attempts``, as a result has.
+
     Args:
         message: What happened and what to do; secrets in it are masked.
         provider: Name of the provider it happened at.
@@ -64,6 +67,7 @@ class ProviderError(Exception):
         self.status_code = status_code
         self.request_id = request_id
         self.retry_after = retry_after
+        self.attempts: tuple[Attempt, ...] = ()
 
     @override
     def __str__(self) -> str:

@@ -57,6 +57,9 @@ def run(work: Coroutine[Any, Any, int]) -> None:
         # The reader of our output has left, as in ``… | head``; nothing is wrong.
         sys.stderr.close()
         code = 0
+    except (OSError, UnicodeError) as error:
+        output.say(f"the output cannot be written: {error}")
+        code = 1
     raise typer.Exit(code)
 
 

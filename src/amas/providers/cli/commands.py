@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ..base import ProviderBase
-from ..errors import InvalidRequestError, NoProviderAvailableError, ProviderError
+from ..errors import (
+    InvalidRequestError,
+    NoProviderAvailableError,
+    ProviderError,
+    StreamInterruptedError,
+)
 from ..manager.provider_manager import ProviderManager
 from ..types import Attempt, Usage
 from . import output
@@ -49,14 +54,19 @@ async def _print_answer(
 async def _print_stream(
     manager: ProviderManager, prompt: str, asked: Mapping[str, Any], *, as_json: bool
 ) -> None:
-    async for chunk in manager.stream(prompt, **asked):
-        if as_json:
-            output.answer_json(dataclasses.asdict(chunk))
-            continue
-        output.answer(chunk.content, end="")
-        if chunk.finish_reason is not None:
-            output.answer("")
-            _say_who(chunk.provider, chunk.model, chunk.usage, chunk.attempts)
+    try:
+        async for chunk in manager.stream(prompt, **asked):
+            if as_json:
+                output.answer_json(dataclasses.asdict(chunk))
+                continue
+            output.answer(chunk.content, end="")
+            if chunk.finish_reason is not None:
+                output.answer("")
+                _say_who(chunk.provider, chunk.model, chunk.usage, chunk.attempts)
+    except StreamInterruptedError:
+        # What is said next begins on a line of its own.
+        output.answer("")
+        raise
 
 
 def _say_who(

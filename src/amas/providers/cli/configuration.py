@@ -11,7 +11,7 @@ from ..llm.catalog import from_environment, load_catalog
 from ..manager.provider_manager import ProviderManager
 from . import output
 
-_KNOWN_BEST = ("openai", "anthropic", "gemini", "groq", "mistral", "openrouter")
+_KNOWN_BEST = ("anthropic", "gemini", "groq", "mistral", "openrouter")
 
 
 def load_manager(config: Path | None) -> ProviderManager:
@@ -40,9 +40,11 @@ def nobody_there(error: NoProviderAvailableError, config: Path | None) -> None:
     if config is None:
         catalog = load_catalog()
         names = ", ".join(catalog[name].env[0] for name in _KNOWN_BEST)
+        keyless = not from_environment(os.environ)
         output.say(
-            "\nNo key was found in the environment, and no Ollama at localhost:11434."
-            f"\nDo one of these:\n  export OPENAI_API_KEY=…   (or one of {names}, …)"
+            ("\nNo key was found in the environment, and no" if keyless else "\nNo")
+            + " Ollama answers at localhost:11434."
+            f"\nDo one of these:\n  export OPENAI_API_KEY=…   (or {names}, …)"
             "\n  ollama serve              (a model on this machine)"
             "\n  amas-providers generate --config FILE …"
             "\nTo see it work without any of them: amas-providers demo"

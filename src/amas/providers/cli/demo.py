@@ -101,7 +101,7 @@ SCENES = (
         "openai is cut off in mid-stream: a typed error that has the text so far",
         {"openai": Fault(cut_after=3, times=_EVER)},
         None,
-        [],
+        [("openai", "stream_interrupted")],
         stream=True,
         error="StreamInterruptedError",
     ),
@@ -197,7 +197,7 @@ async def _play(manager: ProviderManager, scene: Scene) -> Ending:
         await (_stream if scene.stream else _ask)(manager, ending)
     except ProviderError as error:
         ending.error = error
-        ending.attempts = getattr(error, "attempts", ())
+        ending.attempts = error.attempts
         if isinstance(error, StreamInterruptedError):
             ending.text = error.partial_text
             output.answer("")

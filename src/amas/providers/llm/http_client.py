@@ -6,6 +6,7 @@ server that was never reached; what really happened is known here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,25 +18,47 @@ from typing_extensions import override
 _CONNECT_SECONDS = 10.0
 
 
+# The finish reason in an answer's JSON, in the words of OpenAI, Anthropic, Gemini and Ollama.
+# A text that contains the same has its quotes escaped.
+_FINISH = re.compile(
+    rb'"(?:finish_reason|stop_reason|finishReason|done_reason)"\s*:\s*"([^"\\]{1,60})"'
+)
+_LONGEST_FINISH = 128
+# Line ends to Python, but not to JSON: LiteLLM would cut an event in two there, and lose it.
+_LINE_ENDS = {
+    b"\xe2\x80\xa8": b"\\u2028",
+    b"\xe2\x80\xa9": b"\\u2029",
+    b"\xc2\x85": b"\\u0085",
+}
+_BEGINNINGS = (b"\xe2\x80", b"\xe2", b"\xc2")
+_REFUSALS = 300
+_LONGEST_REFUSAL = 64 * 1024
+_LONGEST_ANSWER = 64 * 1024 * 1024
+
+
 @dataclass(slots=True)
 class Wire:
     """What was seen of one call's request.
 
     Args:
-        end_marker: JSON key to look for in the answer, where LiteLLM cannot tell a
-            truncated stream. A text that contains it has its quotes escaped.
+        end_marker: Where LiteLLM cannot tell a truncated stream: the key of the finish reason.
         requests: How many requests have been sent.
         status: HTTP status of the answer; None while there is none.
         retry_after: The answer's ``Retry-After`` header.
-        ended: Whether the end marker has come.
+        finish: The last finish reason in the answer, in the upstream's own word.
     """
 
     end_marker: str | None = None
     requests: int = 0
     status: int | None = None
     retry_after: str | None = None
-    ended: bool = False
+    finish: str | None = None
     _tail: bytes = b""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the upstream has said that it is finished."""
+        return self.finish is not None
 
     def answered(self, response: httpx.Response) -> None:
         """Note the head of an answer."""
@@ -43,11 +66,11 @@ class Wire:
         self.retry_after = response.headers.get("retry-after")
 
     def feed(self, piece: bytes) -> None:
-        """Look for the end marker in the next piece of the body, also across two of them."""
-        wanted = f'"{self.end_marker}"'.encode()
+        """Look for a finish reason in the next piece of the body, also across two of them."""
         text = self._tail + piece
-        self.ended = self.ended or wanted in text
-        self._tail = text[-len(wanted) :]
+        for found in _FINISH.finditer(text):
+            self.finish = found[1].decode(errors="replace")
+        self._tail = text[-_LONGEST_FINISH:]
 
 
 _current: ContextVar[Wire | None] = ContextVar("amas_wire", default=None)
@@ -85,13 +108,17 @@ class NotingTransport(httpx.AsyncBaseTransport):
         if wire is None:
             return await self._inner.handle_async_request(request)
         wire.requests += 1
-        if wire.end_marker is not None:
-            # A compressed answer would have to be unpacked to be looked into.
-            request.headers["accept-encoding"] = "identity"
+        # A compressed answer could not be looked into, and may unpack to any size.
+        request.headers["accept-encoding"] = "identity"
         response = await self._inner.handle_async_request(request)
         wire.answered(response)
-        if wire.end_marker is not None and isinstance(response.stream, httpx.AsyncByteStream):
-            response.stream = _Watched(response.stream, wire)
+        if isinstance(response.stream, httpx.AsyncByteStream):
+            if response.status_code >= _REFUSALS:
+                packed = "content-encoding" in response.headers
+                response.stream = _Refusal(response.stream, 0 if packed else _LONGEST_REFUSAL)
+                response.headers.pop("content-encoding", None)
+            elif "content-encoding" not in response.headers:
+                response.stream = _Watched(response.stream, wire)
         return response
 
     @override
@@ -100,20 +127,58 @@ class NotingTransport(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-class _Watched(httpx.AsyncByteStream):
-    def __init__(self, inner: httpx.AsyncByteStream, wire: Wire) -> None:
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, inner: httpx.AsyncByteStream) -> None:
         self._inner = inner
-        self._wire = wire
-
-    @override
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._inner:
-            self._wire.feed(piece)
-            yield piece
 
     @override
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+class _Refusal(_Body):
+    """The beginning of an error's body: nobody needs more, and reading it all takes long."""
+
+    def __init__(self, inner: httpx.AsyncByteStream, longest: int) -> None:
+        super().__init__(inner)
+        self._longest = longest
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = self._longest
+        if left == 0:
+            return
+        async for piece in self._inner:
+            yield piece[:left]
+            left -= len(piece)
+            if left <= 0:
+                return
+
+
+class _Watched(_Body):
+    """The body of an answer, looked into, bounded, and without what LiteLLM trips over."""
+
+    def __init__(self, inner: httpx.AsyncByteStream, wire: Wire) -> None:
+        super().__init__(inner)
+        self._wire = wire
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        held, size = b"", 0
+        async for piece in self._inner:
+            size += len(piece)
+            if size > _LONGEST_ANSWER:
+                raise httpx.RemoteProtocolError(f"the answer is over {_LONGEST_ANSWER} bytes long")
+            text = held + piece
+            held = next((end for end in _BEGINNINGS if text.endswith(end)), b"")
+            text = text[: len(text) - len(held)]
+            for line_end, escaped in _LINE_ENDS.items():
+                text = text.replace(line_end, escaped)
+            self._wire.feed(text)
+            if text:
+                yield text
+        if held:
+            yield held
 
 
 def open_http() -> httpx.AsyncClient:

@@ -17,6 +17,8 @@ _USER_AGENT = "amas-providers"
 # LiteLLM would hand tools to an MCP gateway, which takes a package that is not installed, and some
 # of OpenAI's models to its responses API, with a client and a log of its own.
 _NO_DETOURS = {"_skip_mcp_handler": True, "_skip_responses_api_bridge": True}
+# More is no count.
+_MOST_TOKENS = 10**9
 # Longer than any clock of ours: LiteLLM's timeout is a pause between reads, not a limit.
 _LITELLM_TIMEOUT = 3600.0
 
@@ -70,10 +72,13 @@ async def complete(
     if stream:
         # LiteLLM would count the tokens of a stream that breaks, with a tokenizer, on the loop.
         response._record_partial_usage_for_failure = _nothing  # noqa: SLF001 -- no public switch
+        # It would break off a table's rule or an array of zeros as "repeating the same chunk".
+        response.raise_on_model_repetition = _nothing
+        response.safety_checker = _nothing
     return response
 
 
-def _nothing() -> None: ...
+def _nothing(*_args: Any, **_kwargs: Any) -> None: ...
 
 
 async def embed(
@@ -164,13 +169,13 @@ def read_embeddings(response: Any) -> list[list[float]]:
 
 def read_usage(usage: Any) -> Usage | None:
     """Read token counts; None where the upstream counted nothing."""
-    if usage is None or not usage.total_tokens:
+    if usage is None:
         return None
-    counts = Usage(
-        prompt_tokens=usage.prompt_tokens or 0,
-        completion_tokens=usage.completion_tokens or 0,
-        total_tokens=usage.total_tokens,
-    )
+    prompt, completion = usage.prompt_tokens or 0, usage.completion_tokens or 0
+    total = usage.total_tokens or prompt + completion
+    if total <= 0 or prompt < 0 or completion < 0 or total > _MOST_TOKENS:
+        return None
+    counts = Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=total)
     cached = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)
     reasoning = getattr(getattr(usage, "completion_tokens_details", None), "reasoning_tokens", None)
     if cached:
@@ -221,7 +226,7 @@ def price(runtime: Runtime, target: Target, model: str, usage: Any) -> float | N
         The price, or None if the map does not know the model. Only known models
         are looked up: for others LiteLLM asks the server, blocking the loop.
     """
-    if usage is None or not _is_priced(runtime, target, model):
+    if read_usage(usage) is None or not _is_priced(runtime, target, model):
         return None
     try:
         prompt, completion = runtime.litellm.cost_per_token(

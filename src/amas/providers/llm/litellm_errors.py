@@ -28,6 +28,7 @@ from ..errors import (
     QuotaExceededError,
     RateLimitError,
 )
+from ..secret import scrub
 from .http_client import Wire
 
 # The base classes that stand for "some HTTP status" are last resorts: the status decides first.
@@ -99,7 +100,7 @@ _TOO_LONG = re.compile(
 )
 _POLICY = re.compile(
     r"content_policy_violation|content[ _]filter|content management policy|safety system"
-    r"|violat\w+ (our|the) (usage|content) polic"
+    r"|violat\w{1,10} (our|the) (usage|content) polic"
     r"|blocked due to safety|PROHIBITED_CONTENT|output blocked by content filtering",
     re.IGNORECASE,
 )
@@ -116,6 +117,7 @@ _UNREADABLE = re.compile(
     r"got unexpected response from|Unable to (parse|get) .*response", re.IGNORECASE
 )
 _LONGEST_MESSAGE = 500
+_LONGEST_LOOK = 64 * 1024
 _REDIRECTS = 300
 _CLIENT_ERRORS = 400
 
@@ -234,7 +236,8 @@ def _refine(kind: type[ProviderError], text: str) -> type[ProviderError]:
 
 
 def _message(error: BaseException) -> str:
-    text = " ".join(str(getattr(error, "message", None) or error).split())
+    said = str(getattr(error, "message", None) or error)[:_LONGEST_LOOK]
+    text = " ".join(said.partition("Traceback (most recent call last)")[0].split())
     return _WRAPPING.sub("", text) or type(error).__name__
 
 
@@ -269,6 +272,8 @@ def _json(text: str) -> object:
 
 def _short(text: str, status: int | None = None) -> str:
     """Bound a message, and put the upstream's status in front of it."""
+    # Scrubbed before it is cut: half a key is not found any more.
+    text = scrub(text[:_LONGEST_LOOK])
     told = f"HTTP {status}: {text}" if status is not None and str(status) not in text else text
     return told if len(told) <= _LONGEST_MESSAGE else told[:_LONGEST_MESSAGE] + "…"
 

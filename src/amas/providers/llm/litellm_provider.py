@@ -22,7 +22,7 @@ from .http_client import Wire, on_wire, open_http
 from .litellm_errors import translate
 from .litellm_rehearsal import rehearse
 from .litellm_runtime import Runtime, ensure_runtime
-from .litellm_stream import read_stream
+from .litellm_stream import broken_off, finish_reason, read_stream
 from .params import Call, check_params, split_supported, to_messages
 from .target import Target, resolve_target
 
@@ -33,6 +33,9 @@ T = TypeVar("T")
 
 # A free request that only lists models: who takes longer is not well.
 _PROBE_SECONDS = 5.0
+
+# How long a finished stream may take to say what it has cost, and to end.
+_DRAIN_SECONDS = 1.0
 
 
 class LiteLLMProvider(BaseProvider):
@@ -57,6 +60,7 @@ class LiteLLMProvider(BaseProvider):
         self.capabilities = self.target.capabilities
         self.context_window = self.target.context_window
         self._http: httpx.AsyncClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._runtime: Runtime | None = None
         self._shared: dict[str, Any] = {}
         self._shared_for_embeddings: dict[str, Any] = {}
@@ -84,6 +88,10 @@ class LiteLLMProvider(BaseProvider):
     async def _set_up(self) -> None:
         self._runtime = await ensure_runtime()
         await asyncio.to_thread(rehearse, self._runtime, self.target)
+        await self._open()
+
+    async def _open(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._http = await asyncio.to_thread(open_http)
         self._shared = self._arguments(self.target)
         self._shared_for_embeddings = self._arguments(self.target.for_embeddings())
@@ -112,7 +120,8 @@ class LiteLLMProvider(BaseProvider):
     async def _tear_down(self) -> None:
         http, self._http = self._http, None
         self._shared, self._shared_for_embeddings = {}, {}
-        if http is not None:
+        loop, self._loop = self._loop, None
+        if http is not None and loop is not None and not loop.is_closed():
             await http.aclose()
 
     async def _ready(self) -> Runtime:
@@ -120,6 +129,10 @@ class LiteLLMProvider(BaseProvider):
         if not self.initialized and not await self.initialize():
             # Of its own class, but without the traces of an earlier raise.
             raise self.last_error or ProviderError("cannot be started", provider=self.name)
+        if self._loop is not None and self._loop.is_closed():
+            # A service that calls asyncio.run once more: connections do not survive that.
+            self._runtime = await ensure_runtime()
+            await self._open()
         return self._runtime or await ensure_runtime()
 
     @override
@@ -141,9 +154,10 @@ class LiteLLMProvider(BaseProvider):
         runtime = await self._ready()
         call = self._call(runtime, prompt, kwargs)
         request_id, started = uuid.uuid4().hex, time.monotonic()
+        wire = Wire()
         result = await self._guard(
-            self._complete(runtime, call, request_id),
-            Wire(),
+            self._complete(runtime, call, wire, request_id),
+            wire,
             seconds=self.config.timeout,
             model=call.model,
         )
@@ -153,11 +167,17 @@ class LiteLLMProvider(BaseProvider):
         result["attempts"] = [self._attempt(result)]
         return result
 
-    async def _complete(self, runtime: Runtime, call: Call, request_id: str) -> GenerationResult:
+    async def _complete(
+        self, runtime: Runtime, call: Call, wire: Wire, request_id: str
+    ) -> GenerationResult:
         response = await codec.complete(
             runtime, call, self._shared, stream=False, request_id=request_id
         )
+        error = broken_off(wire, provider=self.name, model=call.model)
+        if error is not None:
+            raise error
         result = codec.read_result(response, self.target, provider=self.name, model=call.model)
+        result["finish_reason"] = finish_reason(wire, result["finish_reason"])
         if result["usage"] is not None:
             result["cost_usd"] = codec.price(runtime, self.target, call.model, response.usage)
         return result
@@ -221,7 +241,8 @@ class LiteLLMProvider(BaseProvider):
     async def _drain(self, wrapper: Any, clocks: StreamClocks, model: str) -> None:
         """Read a finished stream's usage; what goes wrong with that takes no answer back."""
         with suppress(ProviderError):
-            await self._guard(codec.drain(wrapper), Wire(), seconds=clocks.limit(), model=model)
+            seconds = min(_DRAIN_SECONDS, clocks.limit())
+            await self._guard(codec.drain(wrapper), Wire(), seconds=seconds, model=model)
 
     @override
     async def embed(self, texts: Sequence[str], *, model: str | None = None) -> EmbeddingResult:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from typing import Any
 
 from ..errors import (
@@ -49,23 +51,53 @@ async def read_stream(
     """
     text: list[str] = []
     calls = _ToolCalls()
-    begun = False
+    begun, count = False, 0
     while True:
         with on_wire(wire):
             raw, error = await _next(wrapper, clocks, wire, provider=provider, model=model)
         chunk = read_chunk(raw, target, provider=provider, model=model) if raw is not None else None
         if error is None and (raw is None or (chunk and chunk.finish_reason)):
             error = _truncation(wrapper, wire, chunk, provider, model)
+            error = error or broken_off(wire, provider=provider, model=model)
         if error is not None:
             raise _interrupted(error, "".join(text)) if begun else error
         if chunk is not None:
             begun = True
             text.append(chunk.content)
             calls.number(chunk.tool_calls)
-            yield chunk
+            yield replace(chunk, finish_reason=finish_reason(wire, chunk.finish_reason))
         if raw is None or (chunk and chunk.finish_reason):
             return
         clocks.tick(content=begun)
+        count += 1
+        if count % _BURST == 0:
+            # Pieces that are there already come without a pause: let the others have one.
+            await asyncio.sleep(0)
+
+
+# Pieces read in one go, some two milliseconds.
+_BURST = 16
+
+# What upstreams say when they have not finished; LiteLLM calls all of it "stop".
+_BROKEN = re.compile(
+    r"error|abort|insufficient_system_resource|network_error|malformed|unexpected_tool_call",
+    re.IGNORECASE,
+)
+_TOO_LONG = frozenset({"model_length", "model_context_window_exceeded"})
+
+
+def broken_off(wire: Wire, *, provider: str, model: str) -> ProviderError | None:
+    """Return an error if the upstream's own finish reason says that the answer is not whole."""
+    if wire.finish is None or not _BROKEN.match(wire.finish):
+        return None
+    return ProviderUnavailableError(
+        f"the upstream broke off: finish reason {wire.finish!r}", provider=provider, model=model
+    )
+
+
+def finish_reason(wire: Wire, told: str | None) -> str | None:
+    """Return "length" where LiteLLM says "stop" and the upstream that the window was full."""
+    return "length" if told == "stop" and wire.finish in _TOO_LONG else told
 
 
 class _ToolCalls:

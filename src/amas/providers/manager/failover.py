@@ -29,6 +29,9 @@ from .retry import RetryPolicy
 
 T = TypeVar("T")
 
+# Seconds that a provider gets to keep its own timeout before the manager does.
+_GRACE = 0.1
+
 _log = get_logger("amas.providers.failover")
 
 
@@ -110,6 +113,7 @@ class FailoverLoop:
             return remaining
         error = call.errors[-1]
         rule = TABLE[error.outcome].failover
+        error.attempts = tuple(call.attempts)
         if rule is Failover.NO or not self.failover:
             raise error
         if rule is Failover.LARGER_WINDOW:
@@ -168,7 +172,7 @@ class _Call(Generic[T]):
         self, member: Member, permit: Permit, share_ends: float
     ) -> OpenAttempt[T] | None:
         started = self._loop.clock()
-        timer = asyncio.timeout(share_ends - started)
+        timer = asyncio.timeout(min(share_ends - started, _longest_attempt(member)))
         error: ProviderError | None = None
         settled = False
         try:
@@ -253,7 +257,15 @@ def _settle(
 
 
 def _out_of_share(member: Member) -> ProviderError:
-    return ProviderTimeoutError("no answer within its share of the deadline", provider=member.name)
+    return ProviderTimeoutError(
+        "no answer within its timeout or its share of the deadline", provider=member.name
+    )
+
+
+def _longest_attempt(member: Member) -> float:
+    """Return the limit of an attempt, a little beyond the provider's own clocks, which say more."""
+    config = member.provider.config
+    return max(config.timeout, config.first_content_timeout or 0) + _GRACE
 
 
 def _stray_timeout(member: Member) -> ProviderError:

@@ -53,7 +53,8 @@ class HealthMonitor:
     async def stop(self) -> None:
         """End the task and wait for it."""
         task, self._task = self._task, None
-        if task is not None:
+        # A task that has ended may belong to a loop that is gone.
+        if task is not None and not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 

@@ -136,7 +136,12 @@ class Lifecycle:
                 await self._give_back()
 
     async def _end_checks(self) -> None:
-        checks = [member.check for member in self._members.values() if member.check is not None]
+        # One that has ended may belong to a loop that is gone.
+        checks = [
+            member.check
+            for member in self._members.values()
+            if member.check is not None and not member.check.done()
+        ]
         for check in checks:
             check.cancel()
         await asyncio.gather(*checks, return_exceptions=True)

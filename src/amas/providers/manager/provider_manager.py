@@ -347,5 +347,4 @@ class ProviderManager:
         return self
 
     async def __aexit__(self, *_raised: object) -> None:
-        """Shut down."""
         await self.shutdown()

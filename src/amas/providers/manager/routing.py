@@ -12,6 +12,26 @@ from ..types import Prompt, Request
 from .member import Member
 from .selection import Strategy
 
+# What would send a request elsewhere or as somebody else, whoever the provider is.
+_ROUTING = frozenset(
+    {
+        "api_base",
+        "api_key",
+        "api_version",
+        "base_url",
+        "client",
+        "custom_llm_provider",
+        "extra_body",
+        "extra_headers",
+        "extra_query",
+        "fallbacks",
+        "headers",
+        "mock_response",
+        "model_list",
+        "organization",
+    }
+)
+
 
 def make_request(
     prompt: Prompt,
@@ -38,10 +58,18 @@ def make_request(
         caller: Who asks.
 
     Raises:
-        InvalidRequestError: The deadline is not one.
+        InvalidRequestError: The deadline is not one, the prompt is not one, or a
+            parameter would route the request elsewhere.
     """
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
         raise InvalidRequestError("deadline must be a number of seconds above 0")
+    _check_prompt(prompt)
+    routing = sorted(_ROUTING & params.keys())
+    if routing:
+        raise InvalidRequestError(
+            f"a caller may not set {', '.join(routing)}: where a request goes, and with which"
+            " key, is for the configuration to say"
+        )
     own = dict(params)
     model = own.pop("model", None)
     if system_prompt is not None:
@@ -59,6 +87,21 @@ def make_request(
         provider=provider,
         caller=caller,
     )
+
+
+def _check_prompt(prompt: object) -> None:
+    """Refuse what no provider can answer, before it counts as anybody's failure."""
+    if isinstance(prompt, str):
+        return
+    if (
+        not isinstance(prompt, Sequence)
+        or not prompt
+        or not all(isinstance(message, Mapping) and "role" in message for message in prompt)
+    ):
+        raise InvalidRequestError(
+            "a prompt is a text or a list of at least one message, such as"
+            ' {"role": "user", "content": "hello"}'
+        )
 
 
 def candidates_for(

@@ -107,6 +107,7 @@ async def follow(
         attempts = opened.settle(outcome, failure)
         await close(opened.value.source)
     if failure is not None:
+        failure.attempts = tuple(attempts)
         raise failure
     end = last or StreamChunk("", opened.member.name, opened.member.provider.model)
     yield replace(
