@@ -88,7 +88,7 @@ def write(folder: Path, llm: dict[str, object]) -> Path:
 
 def test_answer_goes_to_stdout_and_who_gave_it_to_stderr(config: Path, fake_key: str) -> None:
     """A script reads the answer and nothing else."""
-    done = start("generate", "-c", str(config), "Why?", KEY=fake_key)
+    done = run("generate", "-c", str(config), "Why?", KEY=fake_key)
     assert (done.code, done.out) == (0, "The sky is blue.\n")
     assert "[openai gpt-" in done.err
     assert "tokens" in done.err
@@ -313,6 +313,8 @@ def test_upstream_serves_until_interrupted() -> None:
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        # A shell's background job has interrupts ignored, and hands that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     try:
         assert server.stdout is not None
