@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
@@ -132,8 +132,10 @@ def load_runtime() -> Runtime:
 def _read_files(litellm: Any) -> None:
     """Read what LiteLLM would read, or fetch, on the loop: certificates, prices, beta headers."""
     _ = litellm.module_level_client
-    litellm.utils.get_bundled_model_cost_map()
-    import_module("litellm.anthropic_beta_headers_manager").get_provider_name("anthropic")
+    # Older releases have neither of the two, and nothing to read.
+    getattr(litellm.utils, "get_bundled_model_cost_map", dict)()
+    with suppress(ImportError, AttributeError):
+        import_module("litellm.anthropic_beta_headers_manager").get_provider_name("anthropic")
 
 
 @contextmanager
@@ -200,8 +202,7 @@ def _client_class() -> type[Any]:
             self.timeout = None
             self.event_hooks = None
             self.client_alias = None
-            self._owns_client = False
-            self._client = http
+            self.client = http  # which tells the handler that it is not the owner
             self._openai = openai.AsyncOpenAI(
                 api_key=key, base_url=base_url, http_client=http, max_retries=0
             )
@@ -234,7 +235,17 @@ def _forbid_other_clients(owned: type[Any]) -> None:
     """Let nothing but a provider's own client send while one of its calls is under way."""
     handlers: Any = import_module("litellm.llms.custom_httpx.http_handler")
     for handler in (handlers.AsyncHTTPHandler, handlers.HTTPHandler):
-        handler.client = _unless_under_way(handler.client, owned)
+        handler.client = _unless_under_way(_client_property(handler), owned)
+
+
+def _client_property(handler: type[Any]) -> property:
+    """Return the property of a handler's client; in older releases it is a plain attribute."""
+    found = vars(handler).get("client")
+    if isinstance(found, property):
+        return found
+    return property(
+        lambda self: vars(self)["client"], lambda self, value: vars(self).update(client=value)
+    )
 
 
 def _unless_under_way(inner: property, owned: type[Any]) -> property:
@@ -253,5 +264,6 @@ def _unless_under_way(inner: property, owned: type[Any]) -> property:
 def _forgo_bug_reports() -> None:
     """Keep LiteLLM from reading its sources for a bug report when it cannot read an answer."""
     mapping: Any = import_module("litellm.litellm_core_utils.exception_mapping_utils")
-    inner = mapping.should_report_bug
-    mapping.should_report_bug = lambda error: not is_under_way() and inner(error)
+    inner = getattr(mapping, "should_report_bug", None)
+    if inner is not None:
+        mapping.should_report_bug = lambda error: not is_under_way() and inner(error)
