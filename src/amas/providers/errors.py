@@ -24,13 +24,20 @@ Messages are scrubbed of secrets when the error is built.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from typing_extensions import override
 
 from .secret import scrub
 from .types import Attempt, Outcome
+
+
+def suggestion(name: object, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the nearest known name; nothing if none is near."""
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 class ProviderError(Exception):

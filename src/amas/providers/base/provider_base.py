@@ -65,11 +65,7 @@ class BaseProvider(ProviderBase):
 
     async def _start(self) -> None:
         if not self.config.enabled:
-            raise ProviderConfigError(
-                self.config.disabled_reason or "disabled by its configuration; set enabled: true",
-                field="enabled",
-                provider=self.name,
-            )
+            raise disabled(self.config)
         await self._validate()
         ready = False
         try:
@@ -102,6 +98,15 @@ class BaseProvider(ProviderBase):
         async with self._lifecycle:
             self.initialized = self.healthy = False
             await self._tear_down()
+
+
+def disabled(config: ProviderConfig) -> ProviderConfigError:
+    """Make the error of a provider that is switched off, with the reason where there is one."""
+    return ProviderConfigError(
+        config.disabled_reason or "disabled by its configuration; set enabled: true",
+        field="enabled",
+        provider=config.name,
+    )
 
 
 def unexpected(error: Exception, *, provider: str) -> ProviderUnavailableError:

@@ -131,7 +131,6 @@ class LiteLLMProvider(BaseProvider):
             raise self.last_error or ProviderError("cannot be started", provider=self.name)
         if self._loop is not None and self._loop.is_closed():
             # A service that calls asyncio.run once more: connections do not survive that.
-            self._runtime = await ensure_runtime()
             await self._open()
         return self._runtime or await ensure_runtime()
 

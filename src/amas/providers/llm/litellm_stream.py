@@ -21,6 +21,16 @@ from .litellm_codec import is_truncated, read_chunk
 from .litellm_errors import translate
 from .target import Target
 
+# Pieces read in one go, some two milliseconds.
+_BURST = 16
+
+# What upstreams say when they have not finished; LiteLLM calls all of it "stop".
+_BROKEN = re.compile(
+    r"error|abort|insufficient_system_resource|network_error|malformed|unexpected_tool_call",
+    re.IGNORECASE,
+)
+_TOO_LONG = frozenset({"model_length", "model_context_window_exceeded"})
+
 
 async def read_stream(
     wrapper: Any,
@@ -73,17 +83,6 @@ async def read_stream(
         if count % _BURST == 0:
             # Pieces that are there already come without a pause: let the others have one.
             await asyncio.sleep(0)
-
-
-# Pieces read in one go, some two milliseconds.
-_BURST = 16
-
-# What upstreams say when they have not finished; LiteLLM calls all of it "stop".
-_BROKEN = re.compile(
-    r"error|abort|insufficient_system_resource|network_error|malformed|unexpected_tool_call",
-    re.IGNORECASE,
-)
-_TOO_LONG = frozenset({"model_length", "model_context_window_exceeded"})
 
 
 def broken_off(wire: Wire, *, provider: str, model: str) -> ProviderError | None:

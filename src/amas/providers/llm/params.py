@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InvalidRequestError
+from ..errors import InvalidRequestError, suggestion
 from ..types import Prompt
 
 # OpenAI's chat parameters, which LiteLLM translates for every vendor, and two that many
@@ -76,16 +75,11 @@ def check_params(params: Mapping[str, Any], *, provider: str) -> dict[str, Any]:
     unknown = sorted(given.keys() - ALLOWED)
     if unknown:
         raise InvalidRequestError(
-            f"unknown parameter {', '.join(map(_with_suggestion, unknown))};"
+            f"unknown parameter {', '.join(f'{name!r}{suggestion(name, ALLOWED)}' for name in unknown)};"
             f" allowed are {', '.join(sorted(ALLOWED))}",
             provider=provider,
         )
     return given
-
-
-def _with_suggestion(name: str) -> str:
-    close = difflib.get_close_matches(name, ALLOWED, n=1)
-    return f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name)
 
 
 def split_supported(

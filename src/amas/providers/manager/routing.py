@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import uuid
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from ..errors import InvalidRequestError, NoProviderAvailableError
+from ..errors import InvalidRequestError, NoProviderAvailableError, suggestion
 from ..types import Prompt, Request
 from .member import Member
 from .selection import Strategy
@@ -150,8 +149,7 @@ def concerned(request: Request, chain: Sequence[Member], *, failover: bool) -> l
 def _asked(request: Request, chain: Sequence[Member]) -> Member:
     names = [member.name for member in chain]
     if request.provider not in names:
-        close = difflib.get_close_matches(str(request.provider), names, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = suggestion(request.provider, names)
         raise InvalidRequestError(
             f"unknown provider {request.provider!r}{hint}; there are {', '.join(names) or 'none'}",
             request_id=request.id,

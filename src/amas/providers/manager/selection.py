@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeAlias
 
-from ..errors import InvalidRequestError
+from ..errors import InvalidRequestError, suggestion
 
 Strategy: TypeAlias = Callable[[Sequence[str], int], list[str]]
 """Takes the names in fallback order and the number of the call; returns all of them, ordered."""
@@ -38,8 +37,7 @@ def find_strategy(name: str) -> Strategy:
     try:
         return STRATEGIES[name]
     except (KeyError, TypeError):
-        close = difflib.get_close_matches(str(name), STRATEGIES, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = suggestion(name, STRATEGIES)
         raise InvalidRequestError(
             f"unknown strategy {name!r}{hint}; there are {', '.join(STRATEGIES)}"
         ) from None

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from typing_extensions import override
 
 from ..base import ProviderBase
-from ..errors import ProviderConfigError
+from ..base.provider_base import disabled
 from ..types import Prompt
 
 
@@ -21,13 +21,13 @@ class SwitchedOff(ProviderBase):
     @override
     async def initialize(self) -> bool:
         """Stay switched off."""
-        self.last_error = self._refusal()
+        self.last_error = disabled(self.config)
         return False
 
     @override
     async def generate(self, prompt: Prompt, **kwargs: Any) -> NoReturn:
         """Refuse."""
-        raise self._refusal()
+        raise disabled(self.config)
 
     @override
     async def health_check(self) -> bool:
@@ -37,10 +37,3 @@ class SwitchedOff(ProviderBase):
     @override
     async def shutdown(self) -> None:
         """Hold nothing, give back nothing."""
-
-    def _refusal(self) -> ProviderConfigError:
-        return ProviderConfigError(
-            self.config.disabled_reason or "disabled by its configuration; set enabled: true",
-            field="enabled",
-            provider=self.name,
-        )
