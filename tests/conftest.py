@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import socket
+import subprocess
+import time
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -91,3 +96,76 @@ def no_blocking(monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockBuster]:
 def fake_key() -> str:
     """Return something that looks like a key and is none; made here so that no file has it."""
     return "sk-" + "test" * 6
+
+
+class RedisServer:
+    """A redis-server of a test's own, which can be killed and held up.
+
+    Args:
+        binary: Path of the program.
+        folder: Where it runs; it keeps nothing.
+    """
+
+    def __init__(self, binary: str, folder: Path) -> None:
+        self._binary = binary
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it, empty, at the same port each time; return when it answers."""
+        options = {"port": self.port, "bind": "127.0.0.1", "save": "", "appendonly": "no"}
+        self._process = subprocess.Popen(
+            [
+                self._binary,
+                *(part for name in options for part in (f"--{name}", str(options[name]))),
+            ],
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        ends = time.monotonic() + 10
+        while not self._answers():
+            assert self._process.poll() is None, "redis-server did not start"
+            assert time.monotonic() < ends, "redis-server does not answer"
+            time.sleep(0.005)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as link:
+                link.sendall(b"PING\r\n")
+                return link.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """End it without warning, also while it is held up."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def pause(self) -> None:
+        """Hold it up: it still takes connections, and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """Start a redis-server of the test's own; without the program, the test is skipped."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.skip("there is no redis-server on this machine")
+    server = RedisServer(binary, tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()

@@ -545,8 +545,8 @@ async def test_everything_at_once_without_blocking_the_loop(
     assert left() == set()
 
 
-async def test_two_hundred_calls_cancelled_at_random_leave_nothing(house: House) -> None:
-    """No task, no slot, no probe and no connection, whatever a call was just doing."""
+async def test_a_thousand_calls_cancelled_at_random_leave_nothing(house: House) -> None:
+    """No task, no slot, no place in a queue, no probe and no connection, whenever it happens."""
     rng = random.Random(20240614)
     for upstream in house.upstreams:
         upstream.reply = "word " * 20
@@ -556,7 +556,10 @@ async def test_two_hundred_calls_cancelled_at_random_leave_nothing(house: House)
     house.anthropic.fault(Fault(delay=0.05, **FOREVER))
     house.local.fault(Fault(stall_after=3, times=20))
     breaker = {"failure_threshold": 5, "cooldown": 0.02, "max_cooldown": 0.02}
-    manager = house.manager(retries=2, circuit_breaker=breaker)
+    document = house.config(retries=2, circuit_breaker=breaker, hedge={"after": 0.05})
+    for row in document["providers"]["llm"].values():
+        row |= {"max_concurrency": 40, "max_queue": 100}
+    manager = ProviderManager.from_config(document)
     await manager.initialize_all_providers()
 
     async def one(number: int) -> None:
@@ -577,23 +580,24 @@ async def test_two_hundred_calls_cancelled_at_random_leave_nothing(house: House)
 
     hanging = [asyncio.create_task(one(3 * number)) for number in range(20)]
     await house.openai.wait_for(lambda _: house.asked()[0] == 20)
-    await asyncio.gather(*map(cancel, hanging), *map(begin_and_cancel, range(180)))
-    assert [item["in_flight"] for item in manager.status().values()] == [0, 0, 0]
+    await asyncio.gather(*map(cancel, hanging), *map(begin_and_cancel, range(980)))
+    assert [item["in_flight"] + item["waiting"] for item in manager.status().values()] == [0] * 3
     for upstream in house.upstreams:
         await upstream.wait_for(lambda _, up=upstream: all(map(ended, up.requests)))  # type: ignore[misc]
     assert sum(item.aborted for item in house.openai.requests) >= 20
     for upstream in house.upstreams:
         upstream._faults.clear()
     await asyncio.sleep(0.05)
-    pools: list[Any] = []
+    transports: list[Any] = []
     for name in VENDORS:
         # A probe slot that had leaked would refuse this until its lease is over.
         assert (await manager.generate("hi", provider=name))["provider"] == name
         assert manager.status()[name]["circuit"] == "closed"
         http: Any = vars(manager.providers[name])["_http"]
-        pools.append(http._transport._inner._pool)
+        transports.append(http._transport._inner)
     await manager.shutdown()
-    assert [pool.connections for pool in pools] == [[], [], []]
+    sockets = [socket for transport in transports for socket in transport._sockets]
+    assert [socket for socket in sockets if socket.fileno() >= 0] == []
     assert left() == set()
 
 

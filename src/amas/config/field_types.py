@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from ..providers.base.provider_config import POLICY_OUTCOMES, key_problem
 from ..providers.secret import Secret
-from ..providers.types import Capability
-from .references import Expanded, truth
+from ..providers.types import (
+    Capability,
+    Effect,
+    Failover,
+    HealthProbe,
+    ResponseCheck,
+    Retry,
+)
+from .references import LEFT_OUT, Expanded, truth
 
 _INTEGER: Final = re.compile(r"\s*[-+]?[0-9]{1,18}\s*", re.ASCII)
 _NUMBER: Final = re.compile(r"\s*[-+]?[0-9]{1,18}(?:\.[0-9]{0,18})?(?:[eE][-+]?[0-9]{1,3})?\s*")
+_PREFIX: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _DAY: Final = 86_400
 
 
@@ -69,6 +78,61 @@ def _secret(value: object) -> Secret:
     return Secret(value)
 
 
+def _key(value: object) -> object:
+    if value is LEFT_OUT:
+        return value
+    key = _secret(value)
+    if wrong := key_problem(key.get_secret_value()):
+        raise PydanticCustomError("key", wrong)
+    return key
+
+
+def _without_left_out(keys: tuple[object, ...]) -> tuple[object, ...]:
+    return tuple(key for key in keys if key is not LEFT_OUT)
+
+
+def _reads(words: Mapping[bool, str], accepted: Any) -> BeforeValidator:
+    """Read the words that YAML takes for truth values where they stand without quotes.
+
+    Args:
+        words: What true and false stand for; one that is not there is a mistake.
+        accepted: The type that the JSON schema shows.
+    """
+
+    def read(value: object) -> object:
+        known = truth(value) if isinstance(value, Expanded) else value
+        return words.get(known, value) if isinstance(known, bool) else as_text(value)
+
+    return BeforeValidator(read, json_schema_input_type=accepted)
+
+
+def _outcome(name: str) -> str:
+    if name not in POLICY_OUTCOMES:
+        raise PydanticCustomError(
+            "enum", "must be an outcome", {"expected": ", ".join(map(repr, POLICY_OUTCOMES))}
+        )
+    return name
+
+
+def _hedge_delay(value: object) -> float | str:
+    delay = as_text(_number(value))
+    if delay == "p95":
+        return "p95"
+    if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 < delay <= _DAY:
+        raise PydanticCustomError(
+            "hedge_delay", "must be p95, or a number of seconds above 0, up to 86400"
+        )
+    return float(delay)
+
+
+def _prefix(text: str) -> str:
+    if not _PREFIX.fullmatch(text):
+        raise PydanticCustomError(
+            "prefix", "must have nothing but letters, digits and . _ - : and at most 128 of them"
+        )
+    return text
+
+
 def _is_address(text: str, schemes: tuple[str, ...]) -> bool:
     try:
         parts = urlsplit(text)
@@ -104,6 +168,10 @@ _FromZero = Annotated[float, Field(ge=0, le=_DAY, allow_inf_nan=False)]
 _Money = Annotated[float, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 _Few = Annotated[int, Field(ge=0, le=100)]
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_ShareAboveZero = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+_Weight = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
+_Queue = Annotated[int, Field(ge=0, le=1_000_000_000)]
 _Texts = Annotated[str, StringConstraints(min_length=1, max_length=4096, strip_whitespace=True)]
 
 Flag = Annotated[bool, BeforeValidator(_truth, json_schema_input_type=bool | _Reference)]
@@ -116,15 +184,46 @@ Interval = Annotated[
 Dollars = Annotated[_Money, BeforeValidator(_number, json_schema_input_type=_Money | _Reference)]
 Count = Annotated[_Count, BeforeValidator(_number, json_schema_input_type=_Count | _Reference)]
 Retries = Annotated[_Few, BeforeValidator(_number, json_schema_input_type=_Few | _Reference)]
+Queue = Annotated[_Queue, BeforeValidator(_number, json_schema_input_type=_Queue | _Reference)]
+Share = Annotated[_Share, BeforeValidator(_number, json_schema_input_type=_Share | _Reference)]
+ShareAboveZero = Annotated[
+    _ShareAboveZero, BeforeValidator(_number, json_schema_input_type=_ShareAboveZero | _Reference)
+]
+Weight = Annotated[_Weight, BeforeValidator(_number, json_schema_input_type=_Weight | _Reference)]
+HedgeDelay = Annotated[
+    float | Literal["p95"],
+    PlainValidator(_hedge_delay, json_schema_input_type=Literal["p95"] | _AboveZero | _Reference),
+]
 Text = Annotated[_Texts, BeforeValidator(as_text, json_schema_input_type=_Texts)]
 State = Annotated[Text, AfterValidator(_state)]
+Prefix = Annotated[Text, AfterValidator(_prefix)]
 SecretText = Annotated[Secret, PlainValidator(_secret, json_schema_input_type=str)]
 Webhook = Annotated[SecretText, AfterValidator(_webhook)]
 MasterKey = Annotated[SecretText, AfterValidator(_not_empty)]
+Keys = Annotated[
+    tuple[Annotated[Secret, PlainValidator(_key, json_schema_input_type=str)], ...],
+    Field(strict=False),
+    AfterValidator(_without_left_out),
+]
 Texts = Annotated[tuple[Text, ...], Field(strict=False)]
 Capabilities = Annotated[
     frozenset[Annotated[Capability, Field(strict=False), BeforeValidator(as_text)]],
     Field(strict=False),
+]
+ResponseChecks = Annotated[
+    frozenset[Annotated[ResponseCheck, Field(strict=False), BeforeValidator(as_text)]],
+    Field(strict=False),
+]
+OutcomeName = Annotated[
+    str, AfterValidator(_outcome), Field(json_schema_extra={"enum": [*POLICY_OUTCOMES]})
+]
+RetryWord = Annotated[Retry, Field(strict=False), _reads({False: "no"}, Retry | Literal[False])]
+FailoverWord = Annotated[
+    Failover, Field(strict=False), _reads({True: "yes", False: "no"}, Failover | bool)
+]
+EffectWord = Annotated[Effect, Field(strict=False), BeforeValidator(as_text)]
+HealthProbeWord = Annotated[
+    HealthProbe, Field(strict=False), _reads({False: "off"}, HealthProbe | Literal[False])
 ]
 Parameters = Annotated[Mapping[str, Any], BeforeValidator(_parameter)]
 Options = Annotated[Mapping[str, Any], BeforeValidator(_option)]

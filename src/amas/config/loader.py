@@ -6,18 +6,15 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
-from ..providers.base.provider_interface import ProviderConfig
+from ..providers.base.provider_config import ProviderConfig
 from ..providers.errors import ProviderConfigError
+from ..providers.types import Price
 from .document import Document, Path, kind, label
-from .provider_schema import (
-    AlertSettings,
-    AuditSettings,
-    ManagerSettings,
-    ProviderSettings,
-    Section,
-    SecuritySettings,
-)
+from .manager_schema import ManagerSettings
+from .provider_schema import ProviderSettings
 from .resolution import Resolver
+from .section import Section
+from .security_schema import AlertSettings, AuditSettings, SecuritySettings
 from .validation import unknown_key, validate
 
 _SectionT = TypeVar("_SectionT", bound=Section)
@@ -45,6 +42,8 @@ def to_config(
     values = {key: getattr(settings, key) for key in ProviderSettings.model_fields}
     if settings.max_retries is None:
         values["max_retries"] = max_retries
+    if settings.price is not None:
+        values["price"] = Price(settings.price.input, settings.price.output)
     return ProviderConfig(name=name, disabled_reason=disabled, **values)
 
 
@@ -168,6 +167,10 @@ class Loader:
         if raw is not None and not isinstance(raw, dict):
             return validate(ProviderSettings, raw, path, self._document), None
         resolved, reason = self._resolver.provider(name, raw or {})
+        if raw and raw.get("api_key") is not None and raw.get("api_keys") is not None:
+            text = "excludes api_key; put all keys into api_keys, and remove api_key"
+            self._document.problem((*path, "api_keys"), text, at_key=True)
+            resolved.pop("api_keys", None)
         if reason:
             resolved["enabled"] = False
         return validate(ProviderSettings, resolved, path, self._document), reason

@@ -1,229 +1,43 @@
-"""The sections below ``providers:`` as models: frozen, strict, unknown keys rejected.
-
-Titles, descriptions and examples are data: the JSON schema and the messages
-about mistakes are made from them. Times are in seconds.
-"""
+"""The rows of the section ``llm:`` as models."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias
+from pydantic import Field
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
-from pydantic_core import PydanticCustomError
-
+from ..providers.types import HealthProbe
 from .field_types import (
     Capabilities,
     Count,
     Dollars,
     Flag,
-    Interval,
-    MasterKey,
+    HealthProbeWord,
+    Keys,
     Options,
     Parameters,
+    Queue,
+    ResponseChecks,
     Retries,
     Seconds,
     SecretText,
-    State,
     Text,
-    Texts,
-    Webhook,
-    as_text,
+    Weight,
 )
-
-Strategy: TypeAlias = Literal[
-    "priority", "round_robin", "weighted", "intelligent", "fastest", "least_busy", "cheapest"
-]
-PlaintextPolicy: TypeAlias = Literal["allow", "warn", "forbid"]
-AuditContent: TypeAlias = Literal["none", "hash", "full"]
+from .manager_schema import Policy
+from .section import Section
 
 
-class Section(BaseModel):
-    """What all sections have in common."""
+class PriceSettings(Section):
+    """What tokens cost, in US dollars per million."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-
-class CircuitBreakerSettings(Section):
-    """The rule by which a failing provider is left alone for a while."""
-
-    failure_threshold: Count = Field(
-        default=5,
-        title="Failure threshold",
-        description="Failures within the window after which a provider is set aside.",
-        examples=[5],
+    input: Dollars = Field(
+        title="Input",
+        description="US dollars per million tokens of the prompt.",
+        examples=[0.15],
     )
-    window: Seconds = Field(
-        default=60.0,
-        title="Window",
-        description="Seconds in which failures are counted together.",
-        examples=[60],
-    )
-    cooldown: Seconds = Field(
-        default=30.0,
-        title="Cooldown",
-        description="Seconds until a provider that was set aside is probed for the first time.",
-        examples=[30],
-    )
-    max_cooldown: Seconds = Field(
-        default=600.0,
-        title="Longest cooldown",
-        description="Seconds up to which the cooldown grows while probes fail.",
-        examples=[600],
-    )
-
-
-class ManagerSettings(Section):
-    """How the manager chooses, fails over and watches."""
-
-    enabled: Flag = Field(
-        default=True,
-        title="Enabled",
-        description="Whether calls are served at all.",
-        examples=[True],
-    )
-    failover_enabled: Flag = Field(
-        default=True,
-        title="Failover",
-        description="Whether the next provider is asked when one fails.",
-        examples=[True],
-    )
-    health_check_interval: Seconds = Field(
-        default=30.0,
-        title="Health check interval",
-        description="Seconds between two health checks of a provider.",
-        examples=[30],
-    )
-    max_retries: Retries = Field(
-        default=3,
-        title="Retries",
-        description="Retries at the same provider, for providers that do not set their own.",
-        examples=[3],
-    )
-    strategy: Annotated[Strategy, BeforeValidator(as_text)] = Field(
-        default="priority",
-        title="Strategy",
-        description="How the provider for a call is chosen.",
-        examples=["priority"],
-    )
-    fallback_order: Texts = Field(
-        default=(),
-        title="Fallback order",
-        description="Providers in the order they are asked; the others follow as in the file.",
-        examples=[["openai", "anthropic", "local"]],
-    )
-    deadline: Seconds = Field(
-        default=120.0,
-        title="Deadline",
-        description="Seconds for one call, all attempts together.",
-        examples=[120],
-    )
-    state: State = Field(
-        default="memory",
-        repr=False,  # the address may have a password
-        title="State",
-        description="Where circuits, budgets and latencies are kept: memory, or a Redis.",
-        examples=["memory", "redis://localhost:6379/0"],
-    )
-    circuit_breaker: CircuitBreakerSettings = Field(
-        default_factory=CircuitBreakerSettings,
-        title="Circuit breaker",
-        description="When a failing provider is set aside, and for how long.",
-        examples=[{"failure_threshold": 5}],
-    )
-
-
-class AccessRule(Section):
-    """What one caller may do; what is left out is not restricted."""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _not_empty(cls, value: object) -> object:
-        # Elsewhere an empty value is the default; here that would lift the restriction.
-        if value is None:
-            raise PydanticCustomError("empty", "is empty, which restricts nothing")
-        return value
-
-    providers: Texts | None = Field(
-        default=None,
-        title="Providers",
-        description="Names of the providers the caller may use.",
-        examples=[["openai", "local"]],
-    )
-    models: Texts | None = Field(
-        default=None,
-        title="Models",
-        description="Patterns of the models the caller may use, as in a shell.",
-        examples=[["openai/*"]],
-    )
-    max_tokens: Count | None = Field(
-        default=None,
-        title="Most tokens",
-        description="The most tokens the caller may ask for in one answer.",
-        examples=[2000],
-    )
-    budget_usd_per_day: Dollars | None = Field(
-        default=None,
-        title="Budget",
-        description="US dollars the caller may spend in a day.",
-        examples=[5],
-    )
-
-
-class SecuritySettings(Section):
-    """How keys are kept, and the rules for callers."""
-
-    master_key: MasterKey | None = Field(
-        default=None,
-        title="Master key",
-        description="Opens the enc: values; best a ${VAR}, file: or keyring: reference.",
-        examples=["${AMAS_MASTER_KEY}"],
-    )
-    plaintext_keys: Annotated[PlaintextPolicy, BeforeValidator(as_text)] = Field(
-        default="warn",
-        title="Plaintext keys",
-        description="What happens when a key stands in the file as plain text.",
-        examples=["warn"],
-    )
-    access: Mapping[str, AccessRule] = Field(
-        default_factory=dict,
-        title="Access",
-        description="Rules by caller.",
-        examples=[{"osint_agent": {"providers": ["openai", "local"], "max_tokens": 2000}}],
-    )
-
-
-class AuditSettings(Section):
-    """The record of every call."""
-
-    path: Text | None = Field(
-        default=None,
-        title="Path",
-        description="File the records are appended to; without it they go to a logger.",
-        examples=["logs/provider-audit.jsonl"],
-    )
-    content: Annotated[AuditContent, BeforeValidator(as_text)] = Field(
-        default="none",
-        title="Content",
-        description="What of prompts and answers is recorded: none, hash or full.",
-        examples=["none"],
-    )
-
-
-class AlertSettings(Section):
-    """Who is told when a provider needs somebody."""
-
-    webhook: Webhook | None = Field(
-        default=None,
-        title="Webhook",
-        description="Address alerts are posted to; a credential, so best a reference.",
-        examples=["${ALERT_WEBHOOK}"],
-    )
-    min_interval: Interval = Field(
-        default=300.0,
-        title="Least interval",
-        description="Seconds between two alerts about the same thing.",
-        examples=[300],
+    output: Dollars = Field(
+        title="Output",
+        description="US dollars per million tokens of the answer.",
+        examples=[0.6],
     )
 
 
@@ -238,6 +52,12 @@ class ProviderSettings(Section):
         title="API key",
         description="Its key as a reference (${VAR}, file:, enc:), or none where it wants none.",
         examples=["${OPENAI_API_KEY}"],
+    )
+    api_keys: Keys = Field(
+        default=(),
+        title="API keys",
+        description="Several keys as references, instead of api_key; each call uses one.",
+        examples=[["${OPENAI_KEY_1}", "${OPENAI_KEY_2}"]],
     )
     base_url: Text | None = Field(
         default=None,
@@ -318,4 +138,58 @@ class ProviderSettings(Section):
         title="Embedding model",
         description="Model for embeddings; the catalogue's answer by default.",
         examples=["text-embedding-3-small"],
+    )
+    max_concurrency: Count | None = Field(
+        default=None,
+        title="Concurrency",
+        description="Most requests at the same time; no limit by default.",
+        examples=[20],
+    )
+    max_queue: Queue = Field(
+        default=0,
+        title="Queue",
+        description="Most calls that wait for one of max_concurrency to end.",
+        examples=[50],
+    )
+    rpm: Count | None = Field(
+        default=None,
+        title="Requests per minute",
+        description="Most requests per minute; no limit by default.",
+        examples=[500],
+    )
+    tpm: Count | None = Field(
+        default=None,
+        title="Tokens per minute",
+        description="Most tokens per minute; no limit by default.",
+        examples=[200000],
+    )
+    weight: Weight = Field(
+        default=1.0,
+        title="Weight",
+        description="Share of the calls under the strategy weighted, relative to the others.",
+        examples=[2],
+    )
+    price: PriceSettings | None = Field(
+        default=None,
+        title="Price",
+        description="US dollars per million tokens; looked up by default.",
+        examples=[{"input": 0.15, "output": 0.6}],
+    )
+    health_probe: HealthProbeWord = Field(
+        default=HealthProbe.FREE,
+        title="Health probe",
+        description="How it is asked for its health: by listing models, by one token, or not.",
+        examples=["free"],
+    )
+    response_checks: ResponseChecks | None = Field(
+        default=None,
+        title="Response checks",
+        description="What answers are checked for; the manager's response_checks by default.",
+        examples=[["not_empty"]],
+    )
+    policy: Policy = Field(
+        default_factory=dict,
+        title="Policy",
+        description="Changes of the failure table for this provider, over the manager's policy.",
+        examples=[{"content_policy": {"failover": "yes"}}],
     )

@@ -10,23 +10,17 @@ from typing import Any
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from ..providers.base.provider_interface import ProviderConfig
+from ..providers.base.provider_config import ProviderConfig
 from ..providers.errors import ProviderConfigError
 from .document import Document
 from .loader import Loader, to_config
+from .manager_schema import CircuitBreakerSettings, HedgeSettings, ManagerSettings, PolicyRule
 from .mapping_source import read_mapping
-from .provider_schema import (
-    AccessRule,
-    AlertSettings,
-    AuditSettings,
-    CircuitBreakerSettings,
-    ManagerSettings,
-    ProviderSettings,
-    Section,
-    SecuritySettings,
-)
+from .provider_schema import PriceSettings, ProviderSettings
 from .references import Opener, References
 from .resolution import Resolver
+from .section import Section
+from .security_schema import AccessRule, AlertSettings, AuditSettings, SecuritySettings
 from .yaml_source import read_yaml
 
 __all__ = [
@@ -34,7 +28,10 @@ __all__ = [
     "AlertSettings",
     "AuditSettings",
     "CircuitBreakerSettings",
+    "HedgeSettings",
     "ManagerSettings",
+    "PolicyRule",
+    "PriceSettings",
     "ProviderSettings",
     "ProvidersSettings",
     "SecuritySettings",

@@ -40,6 +40,10 @@ class Expanded(str):
     __slots__ = ()
 
 
+LEFT_OUT: Final = Expanded()
+"""Stands in a list of keys for one that is not to be had, so that the others keep their places."""
+
+
 class AbsentError(Exception):
     """A reference leads nowhere.
 

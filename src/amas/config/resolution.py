@@ -7,7 +7,14 @@ from typing import Any, Final
 
 from ..providers.secret import Secret, is_secret_name
 from .document import Document, Path, dotted
-from .references import AbsentError, BrokenReferenceError, Expanded, References, truth
+from .references import (
+    LEFT_OUT,
+    AbsentError,
+    BrokenReferenceError,
+    Expanded,
+    References,
+    truth,
+)
 
 # Such an option may also say where the credential is: a path, an address, LiteLLM's own reference.
 _WHEREABOUTS: Final = re.compile(r"[/~.]|os\.environ/|[\w+.-]+:/|oidc/")
@@ -18,6 +25,8 @@ def is_secret(path: Path) -> bool:
     """Whether the value at a path is a credential."""
     match path:
         case ("security", "master_key") | ("alerts", "webhook") | ("llm", _, "api_key"):
+            return True
+        case ("llm", _, "api_keys", int()):
             return True
         case ("llm", _, "options", str(name)):
             return is_secret_name(name)
@@ -82,21 +91,68 @@ class Resolver:
         # `enabled` first: a provider nobody wants needs nothing.
         for key in sorted(data, key=lambda key: key != "enabled"):
             path = ("llm", name, key)
+            absents: list[AbsentError] = []
             try:
-                value = self._value(data[key], path, follow=wanted)
+                if key == "api_keys":
+                    resolved[key] = self._keys(data[key], path, absents, follow=wanted)
+                else:
+                    resolved[key] = self._value(data[key], path, follow=wanted)
             except AbsentError as absent:
-                if wanted and not (absent.optional and key != "api_key"):
-                    missing.append(absent)
-                    text = f"{absent.what}, so {name!r} is disabled; {absent.todo}"
-                    self._document.warn(absent.path, text)
-                continue
-            resolved[key] = value
-            if key == "enabled":
+                if not absent.optional or key == "api_key":
+                    absents.append(absent)
+            if wanted:
+                missing += absents
+            if key == "enabled" and key in resolved:
+                value = resolved[key]
                 wanted = (truth(value) if isinstance(value, Expanded) else value) is not False
         if not missing:
             return resolved, None
+        for each in missing:
+            text = f"{each.what}, so {name!r} is disabled; {each.todo}"
+            self._document.warn(each.path, text)
         whats = ", ".join(dict.fromkeys(absent.what for absent in missing))
         return resolved, f"{whats}; {missing[0].todo}"
+
+    def _keys(self, items: Any, path: Path, absents: list[AbsentError], *, follow: bool) -> Any:
+        """Resolve a provider's several keys; ``LEFT_OUT`` stands for each that is not to be had.
+
+        Args:
+            items: The keys; what is no list is for the schema to refuse.
+            path: Where they stand.
+            absents: Where the reasons go if no key is left.
+            follow: Whether references are followed.
+        """
+        if not isinstance(items, list):
+            return items
+        missing: list[AbsentError] = []
+        keys = [self._one_key(item, (*path, i), missing, follow) for i, item in enumerate(items)]
+        self._report_twice(keys, path)
+        if len(missing) == len(items):
+            absents += missing
+        elif follow:
+            for absent in missing:
+                if not absent.optional:
+                    text = f"{absent.what}, so this key is left out; {absent.todo}"
+                    self._document.warn(absent.path, text)
+        return keys
+
+    def _one_key(self, item: Any, path: Path, missing: list[AbsentError], follow: bool) -> Any:
+        try:
+            key = self._value(item, path, follow=follow)
+        except AbsentError as absent:
+            missing.append(absent)
+            return LEFT_OUT
+        # A broken reference has been reported; an empty item has not.
+        return LEFT_OUT if key is None and item is not None else key
+
+    def _report_twice(self, keys: list[Any], path: Path) -> None:
+        first: dict[str, int] = {}
+        for index, key in enumerate(keys):
+            value = key.get_secret_value() if isinstance(key, Secret) else ""
+            if value and first.setdefault(value, index) != index:
+                text = f"is the same key as {path[-1]}[{first[value]}]; keep one"
+                self._document.problem((*path, index), text)
+                keys[index] = LEFT_OUT
 
     def report_plaintext(self, policy: object) -> None:
         """Report the keys that stand in the file itself.

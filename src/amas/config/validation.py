@@ -4,39 +4,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from .document import Document, Path, describe, kind, label, one_of
-from .provider_schema import (
-    AccessRule,
-    AlertSettings,
-    AuditSettings,
-    CircuitBreakerSettings,
-    ManagerSettings,
-    ProviderSettings,
-    Section,
-    SecuritySettings,
-)
+from .manager_schema import CircuitBreakerSettings, HedgeSettings, ManagerSettings, PolicyRule
+from .provider_schema import PriceSettings, ProviderSettings
+from .section import Section
+from .security_schema import AccessRule, AlertSettings, AuditSettings, SecuritySettings
 
 _SectionT = TypeVar("_SectionT", bound=Section)
 
-# `*` is a name of the user's choice.
+# `*` is a name of the user's choice, or that of an outcome.
 _MODELS: Final[Mapping[str, type[Section]]] = {
     "manager": ManagerSettings,
     "manager.circuit_breaker": CircuitBreakerSettings,
+    "manager.policy.*": PolicyRule,
+    "manager.hedge": HedgeSettings,
     "security": SecuritySettings,
     "security.access.*": AccessRule,
     "audit": AuditSettings,
     "alerts": AlertSettings,
     "llm.*": ProviderSettings,
+    "llm.*.price": PriceSettings,
+    "llm.*.policy.*": PolicyRule,
 }
 
 # What pydantic calls a mistake → what to say; {value} may show the value, {kind} never does.
 _WORDS: Final[Mapping[str, str]] = {
+    "missing": "is missing",
     "model_type": "must be a mapping, not {kind}",
     "dict_type": "must be a mapping, not {kind}",
     "tuple_type": "must be a list, not {kind}",
@@ -48,9 +47,9 @@ _WORDS: Final[Mapping[str, str]] = {
     "float_type": "must be a number, not {value}",
     "finite_number": "must be a finite number",
     "bool_type": "must be true or false, not {value}",
-    "greater_than": "must be above {gt:g}, not {value}",
-    "greater_than_equal": "must be {ge:g} or more, not {value}",
-    "less_than_equal": "must be {le:g} or less, not {value}",
+    "greater_than": "must be above {gt:.12g}, not {value}",
+    "greater_than_equal": "must be {ge:.12g} or more, not {value}",
+    "less_than_equal": "must be {le:.12g} or less, not {value}",
     "literal_error": "must be {names}, not {value}",
     "enum": "must be {names}, not {value}",
 }
@@ -81,6 +80,9 @@ def validate(
             where = (*path, *details["loc"])
             if details["type"] == "extra_forbidden":
                 document.problem(where, _unknown(where, document), at_key=True)
+            elif where[-1] == "[key]":
+                text = unknown_key(str(where[-2]), _names(details), document)
+                document.problem(where[:-1], text, at_key=True)
             else:
                 value = _value(data, details["loc"])
                 document.problem(where, _explain(details, value, where, document))
@@ -103,24 +105,35 @@ def _without_empty(model: type[BaseModel], data: dict[str, Any]) -> dict[str, An
         field = model.model_fields.get(key)
         if field and value is None:
             continue
-        inner = field.annotation if field else None
-        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, BaseModel):
+        inner = _model_of(field.annotation) if field else None
+        if isinstance(value, dict) and inner:
             kept[key] = _without_empty(inner, value)
         else:
             kept[key] = value
     return kept
 
 
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the model of a field that has one: of ``Model`` or ``Model | None``."""
+    for each in (annotation, *get_args(annotation)):
+        if isinstance(each, type) and issubclass(each, BaseModel):
+            return each
+    return None
+
+
 def _value(data: Any, loc: tuple[str | int, ...]) -> Any:
     for part in loc:
+        if isinstance(data, dict) and part not in data:  # what is missing has no value
+            return None
         data = data[part]
     return data
 
 
 def _model_at(path: Path) -> type[Section]:
-    named = ("llm",), ("security", "access")
-    parts = ("*" if path[:index] in named else str(part) for index, part in enumerate(path))
-    return _MODELS[".".join(parts)]
+    home = ""
+    for part in path:
+        home = f"{home}.*" if f"{home}.*" in _MODELS else f"{home}.{part}".removeprefix(".")
+    return _MODELS[home]
 
 
 def _field_at(path: Path) -> tuple[str, FieldInfo] | None:
@@ -146,9 +159,14 @@ def _unknown(path: Path, document: Document) -> str:
     return text
 
 
+def _names(details: ErrorDetails) -> list[str]:
+    """Return the names a value is to be drawn from."""
+    return re.findall(r"'([^']*)'", str(details.get("ctx", {}).get("expected", "")))
+
+
 def _explain(details: ErrorDetails, value: Any, path: Path, document: Document) -> str:
     context = details.get("ctx", {})
-    names = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+    names = _names(details)
     words = _WORDS.get(details["type"])
     text = details["msg"]  # of our own field types, which never quote a value
     if words:

@@ -10,6 +10,7 @@
     ├── ProviderTimeoutError           no answer in time
     ├── ProviderConnectionError        never reached: refused, DNS, TLS, reset
     ├── ProviderUnavailableError       408, 5xx, 529, or an answer that cannot be read
+    │   └── BadResponseError           an answer that fails a check asked for by configuration
     ├── InvalidRequestError            400, 422: the caller's mistake
     │   ├── ContextWindowExceededError the prompt is too long for the model
     │   └── ContentPolicyError         refused by the vendor's content policy
@@ -140,6 +141,12 @@ class ProviderUnavailableError(ProviderError):
     """The upstream is in trouble (408, 5xx, 529) or answers something unreadable."""
 
     outcome = Outcome.UNAVAILABLE
+
+
+class BadResponseError(ProviderUnavailableError):
+    """An answer came, and fails a response check that the configuration asks for."""
+
+    outcome = Outcome.BAD_RESPONSE
 
 
 class InvalidRequestError(ProviderError):

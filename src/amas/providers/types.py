@@ -35,6 +35,48 @@ class Outcome(StrEnum):
     ACCESS_DENIED = "access_denied"
     NO_PROVIDER = "no_provider"
     ALL_FAILED = "all_failed"
+    BAD_RESPONSE = "bad_response"
+
+
+class Retry(StrEnum):
+    """Whether the same provider is asked again after an outcome."""
+
+    NO = "no"
+    ONCE = "once"
+    BACKOFF = "backoff"
+    SHORT_WAIT = "short_wait"
+
+
+class Failover(StrEnum):
+    """Whether the next provider is asked after an outcome."""
+
+    NO = "no"
+    YES = "yes"
+    LARGER_WINDOW = "larger_window"
+
+
+class Effect(StrEnum):
+    """What an outcome tells the circuit."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    NEUTRAL = "neutral"
+    TRIP = "trip"
+
+
+class ResponseCheck(StrEnum):
+    """What an answer may be checked for, beyond being readable."""
+
+    NOT_EMPTY = "not_empty"
+    JSON = "json"
+
+
+class HealthProbe(StrEnum):
+    """How a provider is asked for its health: by listing models, by one paid token, or not."""
+
+    FREE = "free"
+    PAID = "paid"
+    OFF = "off"
 
 
 class Capability(StrEnum):
@@ -49,6 +91,7 @@ class Capability(StrEnum):
     EMBEDDINGS = "embeddings"
     STOP = "stop"
     SEED = "seed"
+    PREFILL = "prefill"
 
 
 class Usage(TypedDict):
@@ -61,8 +104,29 @@ class Usage(TypedDict):
     reasoning_tokens: NotRequired[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What tokens cost, in US dollars per million.
+
+    Args:
+        input: Of the prompt.
+        output: Of the answer.
+    """
+
+    input: float
+    output: float
+
+    def of(self, input_tokens: int, output_tokens: int) -> float:
+        """Return the price of so many tokens, in US dollars."""
+        return (self.input * input_tokens + self.output * output_tokens) / 1_000_000
+
+
 class Attempt(TypedDict):
-    """The record of one request to one upstream."""
+    """The record of one request to one upstream.
+
+    ``key`` says which of several keys was used, counted from 1; ``hedge`` marks a
+    request sent beside another one that was slow.
+    """
 
     provider: str
     model: str | None
@@ -70,6 +134,8 @@ class Attempt(TypedDict):
     status_code: int | None
     latency_ms: float
     error: str | None
+    key: NotRequired[int]
+    hedge: NotRequired[bool]
 
 
 class GenerationResult(TypedDict):
@@ -113,6 +179,10 @@ class StreamChunk:
 
     The last chunk has ``finish_reason`` and, where the upstream counts, ``usage``
     and ``cost_usd``. Tool calls come in pieces, as OpenAI sends them.
+
+    ``event`` is set on chunks without content that tell of a stream broken off and
+    taken over: ``"restart"`` (another answer begins; forget what came) or
+    ``"continue"`` (another provider goes on with the same answer).
     """
 
     content: str
@@ -125,10 +195,24 @@ class StreamChunk:
     cost_usd: float | None = None
     request_id: str | None = None
     attempts: tuple[Attempt, ...] = ()
+    event: str | None = None
+
+
+class KeyStatus(TypedDict):
+    """How one of a provider's several keys is doing; ``key`` counts from 1."""
+
+    key: int
+    state: str
+    retry_after: float | None
 
 
 class ProviderStatus(TypedDict):
-    """How one provider is doing; see ``ProviderManager.status``."""
+    """How one provider is doing; see ``ProviderManager.status``.
+
+    Times in ``…_ms`` are milliseconds, ``retry_after`` and ``next_check`` seconds from
+    now, ``success_rate`` the share of the last minute's requests from 0 to 1; each is
+    None while nothing is known.
+    """
 
     name: str
     model: str | None
@@ -138,12 +222,33 @@ class ProviderStatus(TypedDict):
     healthy: bool
     circuit: str
     in_flight: int
+    waiting: int
     successes: int
     failures: int
+    success_rate: float | None
     latency_ms: float | None
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
     check_ms: float | None
+    next_check: float | None
     last_error: str | None
     retry_after: float | None
+    keys: list[KeyStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a call asks of whoever answers it.
+
+    Args:
+        capabilities: What the model must be able to do.
+        prompt_tokens: Estimate of the prompt's length in tokens.
+        answer_tokens: Longest answer that is wanted, in tokens; None if that was not said.
+    """
+
+    capabilities: frozenset[Capability] = frozenset()
+    prompt_tokens: int = 0
+    answer_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,3 +266,4 @@ class Request:
     model: str | None = None
     provider: str | None = None
     caller: str | None = None
+    needs: Needs = Needs()

@@ -16,17 +16,21 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from amas.config.provider_schema import (
+from amas.config.provider_settings import (
     AccessRule,
     AlertSettings,
     AuditSettings,
     CircuitBreakerSettings,
+    HedgeSettings,
     ManagerSettings,
+    PolicyRule,
+    PriceSettings,
     ProviderSettings,
-    Section,
+    ProvidersSettings,
     SecuritySettings,
+    load_settings,
 )
-from amas.config.provider_settings import ProvidersSettings, load_settings
+from amas.config.section import Section
 from amas.providers.errors import ProviderConfigError
 
 SEED = 20_261_119
@@ -58,6 +62,19 @@ def _number(rng: Rng) -> object:
     return rng.choice([1, 7, "${NUMBER}"])
 
 
+def _share(rng: Rng) -> object:
+    return rng.choice([0.1, 0.5, 1])
+
+
+def _keys(rng: Rng) -> list[str]:
+    return rng.sample([PLANTED, OPAQUE, "${NO}", "${NO:-}", "enc:v1:x", "file:/no/where"], 2)
+
+
+def _policy(rng: Rng) -> dict[str, object]:
+    outcomes = rng.sample(["auth", "timeout", "content_policy", "bad_response"], 2)
+    return {outcome: _section(rng, PolicyRule) for outcome in outcomes}
+
+
 def _flag(rng: Rng) -> object:
     return rng.choice([True, False, "${TRUTH}"])
 
@@ -77,7 +94,14 @@ FIELDS: dict[str, Callable[[Rng], object]] = {
         ),
         _seconds,
     ),
-    **dict.fromkeys(("max_retries", "failure_threshold", "context_window", "max_tokens"), _number),
+    **dict.fromkeys(
+        (
+            *("max_retries", "failure_threshold", "minimum_calls", "context_window", "max_tokens"),
+            *("max_concurrency", "max_queue", "rpm", "tpm", "weight", "input", "output"),
+        ),
+        _number,
+    ),
+    **dict.fromkeys(("failure_rate", "retry_budget", "max_share"), _share),
     **dict.fromkeys(("model", "provider", "embedding_model", "path", "base_url"), _text),
     **dict.fromkeys(("api_key", "master_key"), _key),
     "cooldown": lambda rng: rng.choice([1, 30]),
@@ -93,13 +117,27 @@ FIELDS: dict[str, Callable[[Rng], object]] = {
     "capabilities": lambda rng: rng.sample(["stream", "tools", "vision"], 2),
     "params": _mapping,
     "options": lambda rng: _mapping(rng) | {"aws_secret_access_key": _key(rng)},
+    "api_keys": _keys,
+    "policy": _policy,
+    "retry": lambda rng: rng.choice(["no", False, "backoff", "short_wait"]),
+    "failover": lambda rng: rng.choice([True, False, "yes", "larger_window", "${TRUTH}"]),
+    "circuit": lambda rng: rng.choice(["failure", "neutral", "trip"]),
+    "health_probe": lambda rng: rng.choice(["free", "paid", "off", False]),
+    "response_checks": lambda rng: rng.choice([[], ["json"], ["not_empty", "json"]]),
+    "stream_recovery": lambda rng: rng.choice(["raise", "restart", "continue"]),
+    "after": lambda rng: rng.choice(["p95", 2, 0.5, "${NUMBER}"]),
+    "hedge": lambda rng: _section(rng, HedgeSettings),
+    "price": lambda rng: {name: FIELDS[name](rng) for name in PriceSettings.model_fields},
+    "state_prefix": lambda rng: rng.choice(["amas:a", "${SET}"]),
     "circuit_breaker": lambda rng: _section(rng, CircuitBreakerSettings),
     "access": lambda rng: {"caller": _section(rng, AccessRule)},
 }
 
 
 def _section(rng: Rng, model: type[Section]) -> dict[str, object]:
-    names = [name for name in model.model_fields if rng.random() < 0.4]
+    names = [name for name in model.model_fields if rng.random() < 0.15]
+    if "api_keys" in names and "api_key" in names:  # which exclude each other
+        names.remove(rng.choice(["api_keys", "api_key"]))
     return {name: FIELDS[name](rng) for name in names}
 
 
@@ -305,8 +343,9 @@ def test_the_generator_knows_every_field_of_the_schema() -> None:
     """A field that is added to the schema has to be added to the fuzzing as well."""
     models = (ManagerSettings, SecuritySettings, AuditSettings, AlertSettings, ProviderSettings)
     names = {name for model in models for name in model.model_fields}
-    nested = CircuitBreakerSettings.model_fields.keys() | AccessRule.model_fields.keys()
-    assert names | nested == FIELDS.keys()
+    nested = (CircuitBreakerSettings, AccessRule, HedgeSettings, PolicyRule, PriceSettings)
+    names |= {name for model in nested for name in model.model_fields}
+    assert names == FIELDS.keys()
 
 
 def test_ten_thousand_configurations_load_or_say_where_they_are_wrong(tmp_path: Path) -> None:
@@ -340,6 +379,7 @@ def reused(tmp_path_factory: pytest.TempPathFactory) -> Path:
 _TOKENS = st.sampled_from(
     [
         *("providers", "llm", "manager", "security", "access", "openai", "api_key", "timeout"),
+        *("api_keys", "policy", "failover", "auth", "price", "input", "hedge", "health_probe"),
         *(": ", ":\n  ", "\n", "  ", "{", "}", "[", "]", ", ", "- ", "'", '"', "&a ", "*a", "<<"),
         *("30", "30s", "~", "no", ".nan", "${SET}", "${NO}", "!!int ", "|\n", PLANTED, *ODD),
     ]

@@ -18,6 +18,7 @@ import pytest
 from pydantic import ValidationError
 
 from amas.config.provider_settings import (
+    HedgeSettings,
     ManagerSettings,
     ProviderSettings,
     ProvidersSettings,
@@ -26,7 +27,15 @@ from amas.config.provider_settings import (
 from amas.providers.base.provider_interface import ProviderConfig
 from amas.providers.errors import ProviderConfigError
 from amas.providers.secret import Secret
-from amas.providers.types import Capability
+from amas.providers.types import (
+    Capability,
+    Effect,
+    HealthProbe,
+    Outcome,
+    Price,
+    ResponseCheck,
+    Retry,
+)
 
 ROOT = Path(__file__).parents[3]
 KEY = "sk-" + "test" * 6
@@ -154,7 +163,15 @@ def test_the_defaults_are_the_documented_ones(tmp_path: Path) -> None:
             "window": 60,
             "cooldown": 30,
             "max_cooldown": 600,
+            "minimum_calls": 1,
+            "failure_rate": 0.5,
         },
+        "retry_budget": 0.2,
+        "policy": {},
+        "response_checks": frozenset(),
+        "stream_recovery": "raise",
+        "hedge": None,
+        "state_prefix": "amas-providers",
     }
     assert settings.security.model_dump() == {
         "master_key": None,
@@ -189,12 +206,155 @@ def test_every_field_of_a_provider_arrives_in_its_configuration() -> None:
         "capabilities": ["vision"],
         "context_window": 6,
         "embedding_model": "e",
+        "max_concurrency": 7,
+        "max_queue": 8,
+        "rpm": 9,
+        "tpm": 10,
+        "weight": 0.5,
+        "price": {"input": 0, "output": 1.5},
+        "health_probe": "paid",
+        "response_checks": ["json"],
+        "policy": {"content_policy": {"failover": "yes"}},
     }
-    assert fields.keys() == ProviderSettings.model_fields.keys()
+    assert fields.keys() == ProviderSettings.model_fields.keys() - {"api_keys"}
+    expected = fields | {
+        "capabilities": frozenset({Capability.VISION}),
+        "response_checks": frozenset({ResponseCheck.JSON}),
+        "price": Price(0, 1.5),
+        "health_probe": HealthProbe.PAID,
+    }
     (config,) = load_settings(llm(x=fields)).provider_configs()
-    assert config == ProviderConfig(
-        "x", **fields | {"capabilities": frozenset({Capability.VISION})}
+    assert config == ProviderConfig("x", **expected)
+    keys = [KEY, KEY + "2"]
+    (config,) = load_settings(llm(x={"api_keys": keys})).provider_configs()
+    assert config == ProviderConfig("x", api_keys=keys)
+    assert config.key_value == KEY
+
+
+MANAGER = """\
+providers:
+  manager:
+    circuit_breaker: {minimum_calls: 3, failure_rate: 1}
+    retry_budget: 0
+    policy:
+      content_policy: {failover: yes, retry: no}
+      timeout: {retry: once, failover: larger_window, circuit: neutral}
+    response_checks: [not_empty, json]
+    stream_recovery: continue
+    hedge: {after: 2, max_share: 1}
+    state_prefix: host:1_a-b.c
+  llm:
+    a:
+"""
+
+
+def test_the_managers_options_for_failover_load(tmp_path: Path) -> None:
+    """What decides about retries, hedging, checks and circuits is read as it is written."""
+    manager = load(tmp_path, MANAGER).manager
+    breaker = manager.circuit_breaker
+    assert (breaker.minimum_calls, breaker.failure_rate) == (3, 1.0)
+    assert manager.retry_budget == 0
+    assert manager.policy == {
+        "content_policy": {"failover": "yes", "retry": "no"},
+        "timeout": {"retry": "once", "failover": "larger_window", "circuit": "neutral"},
+    }
+    assert manager.response_checks == frozenset(ResponseCheck)
+    assert manager.stream_recovery == "continue"
+    assert manager.hedge == HedgeSettings(after=2.0, max_share=1.0)
+    assert manager.state_prefix == "host:1_a-b.c"
+    assert json.loads(manager.model_dump_json())["policy"] == manager.policy
+
+
+@pytest.mark.parametrize(
+    ("text", "hedge"),
+    [
+        ("", None),
+        ("~", None),
+        ("{}", HedgeSettings(after="p95", max_share=0.1)),
+        ("{after: p95, max_share: }", HedgeSettings()),
+        ("{after: 0.5}", HedgeSettings(after=0.5)),
+        ("{after: '${AFTER}', max_share: '${SHARE}'}", HedgeSettings(after=3.5, max_share=0.2)),
+        ("{after: '${USUAL}'}", HedgeSettings()),
+    ],
+)
+def test_hedging_is_asked_for_by_its_section(
+    tmp_path: Path, text: str, hedge: HedgeSettings | None
+) -> None:
+    """Without the section nothing is hedged; an empty one means the documented defaults."""
+    environ = {"AFTER": "3.5", "SHARE": "0.2", "USUAL": "p95"}
+    content = f"providers: {{manager: {{hedge: {text}}}, llm: {{a: {{}}}}}}"
+    assert load(tmp_path, content, environ=environ).manager.hedge == hedge
+
+
+@pytest.mark.parametrize(
+    ("value", "failover", "probe"),
+    [
+        ("yes", "yes", None),
+        ("no", "no", "off"),
+        ("off", "no", "off"),
+        ("true", "yes", None),
+        ("'yes'", "yes", None),
+        ("'no'", "no", None),
+        ("'off'", None, "off"),
+        ("${TRUE}", "yes", None),
+        ("${NO}", "no", "off"),
+        ("${OFF}", "no", "off"),
+        ("${PAID}", None, "paid"),
+        ("larger_window", "larger_window", None),
+    ],
+)
+def test_yes_no_and_off_mean_what_they_say_with_and_without_quotes(
+    tmp_path: Path, value: str, failover: str | None, probe: str | None
+) -> None:
+    """YAML reads these words as truth values; as choices they are the words again."""
+    environ = {"TRUE": "true", "NO": "no", "OFF": "off", "PAID": "paid"}
+    head = "providers:\n  llm:\n    a:\n      "
+    lines = {
+        f"policy: {{auth: {{failover: {value}}}}}": failover,
+        f"health_probe: {value}": probe,
+    }
+    for line, expected in lines.items():
+        if expected is None:
+            with pytest.raises(ProviderConfigError, match=r"must be (no, yes|free, paid)"):
+                load(tmp_path, head + line, environ=environ)
+            continue
+        (config,) = load(tmp_path, head + line, environ=environ).provider_configs()
+        found = config.policy["auth"]["failover"] if "policy" in line else config.health_probe
+        assert found == expected
+        if "policy" in line:
+            assert type(found) is str
+
+
+def test_a_mapping_may_have_the_enumerations_themselves() -> None:
+    """Outcomes, choices and truth values of Python mean what their texts mean."""
+    source = llm(
+        a={
+            "policy": {Outcome.AUTH: {"failover": True, "circuit": Effect.TRIP, "retry": Retry.NO}},
+            "health_probe": HealthProbe.OFF,
+            "response_checks": {ResponseCheck.JSON},
+            "api_keys": (Secret(KEY), KEY + "2"),
+        }
     )
+    (config,) = load_settings(source).provider_configs()
+    assert config.policy == {"auth": {"failover": "yes", "circuit": "trip", "retry": "no"}}
+    assert config.health_probe is HealthProbe.OFF
+    assert config.response_checks == frozenset({ResponseCheck.JSON})
+    assert config.api_keys == (Secret(KEY), Secret(KEY + "2"))
+
+
+def test_an_empty_list_of_checks_is_not_the_managers() -> None:
+    """A provider can say that its answers are not checked, whatever the manager's default."""
+    configs = load_settings(llm(a={"response_checks": []}, b={})).provider_configs()
+    assert [config.response_checks for config in configs] == [frozenset(), None]
+
+
+def test_several_keys_are_shown_nowhere() -> None:
+    """Neither repr, JSON, a pickle nor a copy's repr of the settings has one of the keys."""
+    keys = ["OpaqueKey" + "1" * 12, "OpaqueKey" + "2" * 12]
+    settings = load_settings(llm(a={"api_keys": keys}))
+    shown = [repr(settings), settings.model_dump_json(), repr(copy.deepcopy(settings))]
+    shown += [repr(settings.provider_configs()), repr(pickle.dumps(settings))]
+    assert not [key for key in keys for text in shown if key in text]
 
 
 def test_providers_come_in_fallback_order_and_then_as_in_the_file() -> None:
@@ -305,6 +465,8 @@ def test_a_json_schema_can_be_made_of_the_settings() -> None:
             assert {"title", "description", "examples"} <= field.keys(), name
     timeout = schema["$defs"]["ProviderSettings"]["properties"]["timeout"]
     assert {"pattern": r"\$\{", "type": "string"} in timeout["anyOf"]
+    outcomes = schema["$defs"]["ManagerSettings"]["properties"]["policy"]["propertyNames"]["enum"]
+    assert set(outcomes) == set(Outcome) - {Outcome.OK, Outcome.CANCELLED}
     json.dumps(schema)
 
 
@@ -489,19 +651,27 @@ def test_the_shipped_configuration_shows_every_option_with_its_default(tmp_path:
     section = re.sub(r"(?m)^( *)# ( *[a-z_]+:(?: .*)?)$", r"\1\2", section)
     environ = {
         "OPENAI_API_KEY": KEY,
+        "OPENAI_API_KEY_2": KEY + "2",
         "ANTHROPIC_API_KEY": KEY,
         "AMAS_MASTER_KEY": KEY,
         "ALERT_WEBHOOK": "https://hooks.example/x",
     }
+    section, keys = re.subn(r"(?m)^ +api_key: \"\$\{OPENAI_API_KEY\}\".*\n", "", section)
+    assert keys == 1  # it excludes api_keys, which takes its place here
     settings = load(tmp_path, "providers:\n" + section, environ=environ)
     assert settings.warnings == ()
     assert settings.audit is not None
     assert settings.alerts is not None
-    assert settings.manager == ManagerSettings(fallback_order=("openai", "anthropic", "local"))
+    assert settings.manager.hedge == HedgeSettings()
+    assert settings.manager.policy
+    assert settings.manager.model_copy(update={"hedge": None, "policy": {}}) == ManagerSettings(
+        fallback_order=("openai", "anthropic", "local")
+    )
     rule = settings.security.access["osint_agent"]
     for model in (settings.manager, settings.security, settings.audit, settings.alerts, rule):
         assert model.model_fields_set == type(model).model_fields.keys(), type(model)
-    assert settings.llm["openai"].model_fields_set == ProviderSettings.model_fields.keys()
+    shown = settings.llm["openai"].model_fields_set | {"api_key"}
+    assert shown == ProviderSettings.model_fields.keys()
 
 
 def test_the_three_lines_of_the_shipped_configuration_add_a_provider(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from amas.config.provider_settings import ProvidersSettings, load_settings
 from amas.providers.errors import AuthenticationError, ProviderConfigError
+from amas.providers.secret import Secret
+from amas.providers.types import Price
 
 KEY = "sk-" + "test" * 6
 
@@ -152,6 +154,133 @@ def test_a_missing_variable_disables_its_provider_alone(tmp_path: Path) -> None:
     assert b.enabled
     assert b.disabled_reason is None
     assert not settings.llm["a"].enabled
+
+
+def test_a_key_of_several_that_is_missing_is_left_out_with_a_warning(tmp_path: Path) -> None:
+    """The provider goes on with the other keys, in their order, and the warning says which."""
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "providers:\n  llm:\n    a:\n      api_keys:\n"
+        "        - ${K1}\n        - ${K2}\n        - ${K3:-}\n        - enc:v1:x\n        - ${K5}\n"
+    )
+    settings = load_settings(path, environ={"K2": KEY + "2", "K5": KEY + "5"})
+    (config,) = settings.provider_configs()
+    assert config.enabled
+    assert config.api_keys == (Secret(KEY + "2"), Secret(KEY + "5"))
+    assert config.key_value == KEY + "2"
+    assert settings.warnings == (
+        (
+            f"{path}:5:11: providers.llm.a.api_keys[0]: ${{K1}} is not set, "
+            "so this key is left out; set it, or remove the line"
+        ),
+        (
+            f"{path}:8:11: providers.llm.a.api_keys[3]: no opener for enc: values is set up here, "
+            "so this key is left out; set one up, or use ${VAR}"
+        ),
+    )
+
+
+def test_a_provider_without_any_of_its_keys_is_disabled() -> None:
+    """Only when no key is left the provider is disabled, and it says what all are missing."""
+    settings = provider({}, api_keys=["${K1}", "${K2:-}"])
+    (config,) = settings.provider_configs()
+    assert not config.enabled
+    assert (config.api_key, config.api_keys) == (None, ())
+    assert config.disabled_reason == (
+        "${K1} is not set, ${K2} is empty; set it, or remove the line"
+    )
+    assert [warning.split(", so")[0] for warning in settings.warnings[1:]] == [
+        "providers.llm.a.api_keys[0]: ${K1} is not set",
+        "providers.llm.a.api_keys[1]: ${K2} is empty",
+    ]
+
+
+def test_keys_from_everywhere_make_one_list(tmp_path: Path) -> None:
+    """Variables, files and openers can stand side by side, each opened at its own place."""
+    (tmp_path / "key").write_text(KEY + "f\n")
+    places: list[str] = []
+
+    def opener(text: str, place: str) -> str:
+        places.append(place)
+        return KEY + "e"
+
+    keys = ["${K}", f"file:{tmp_path}/key", "enc:v1:x"]
+    settings = load_settings(
+        {"providers": {"llm": {"a": {"api_keys": keys}}}},
+        environ={"K": KEY},
+        openers={"enc": opener},
+    )
+    (config,) = settings.provider_configs()
+    assert [key.get_secret_value() for key in config.api_keys if isinstance(key, Secret)] == [
+        *(KEY, KEY + "f", KEY + "e")
+    ]
+    assert places == ["providers.llm.a.api_keys[2]"]
+    assert settings.warnings == ()
+
+
+def test_keys_that_turn_out_the_same_are_a_mistake_that_shows_neither() -> None:
+    """Two variables with the same content are told by their places."""
+    found = problem({"A": KEY, "B": KEY}, api_keys=["${A}", "${NO}", "${B}"])
+    assert found == "providers.llm.a.api_keys[2]: is the same key as api_keys[0]; keep one"
+
+
+def test_a_key_of_several_that_is_none_is_not_shown() -> None:
+    """What a variable holds is checked like what stands in the file, and not repeated."""
+    found = problem({"A": "sch" + "lüssel"}, api_keys=["${A}"])
+    assert found.startswith("providers.llm.a.api_keys[0]: has characters that no key has")
+    assert "lüssel" not in found
+
+
+def test_a_provider_that_is_off_does_not_miss_its_keys() -> None:
+    """With ``enabled: false`` none of several keys is followed or warned about."""
+    settings = provider({}, enabled=False, api_keys=["${K1}", "file:/no/where", KEY])
+    assert settings.disabled == {}
+    assert settings.provider_configs()[0].api_keys == (Secret(KEY),)
+    assert settings.warnings == (
+        "providers.llm: no provider is enabled; add one, or set what is missing",
+    )
+
+
+def test_choices_numbers_and_prices_may_come_from_variables() -> None:
+    """Every new field of a provider and the manager takes a reference."""
+    environ = {
+        "N": "7",
+        "F": "0.25",
+        "C": "json",
+        "P": "off",
+        "R": "restart",
+        "X": "host",
+        "T": "once",
+    }
+    fields = {
+        **dict.fromkeys(("max_concurrency", "max_queue", "rpm", "tpm"), "${N}"),
+        "weight": "${F}",
+        "price": {"input": "${F}", "output": "${N}"},
+        "health_probe": "${P}",
+        "response_checks": ["${C}"],
+        "policy": {"timeout": {"retry": "${T}", "circuit": "${EFFECT:-neutral}"}},
+    }
+    manager = {
+        "retry_budget": "${F}",
+        "stream_recovery": "${R}",
+        "state_prefix": "${X}:a",
+        "response_checks": ["${C}"],
+        "circuit_breaker": {"minimum_calls": "${N}", "failure_rate": "${F}"},
+    }
+    settings = load_settings(
+        {"providers": {"manager": manager, "llm": {"a": fields}}}, environ=environ
+    )
+    (config,) = settings.provider_configs()
+    assert (config.max_concurrency, config.max_queue, config.rpm, config.tpm) == (7, 7, 7, 7)
+    assert (config.weight, config.price) == (0.25, Price(0.25, 7))
+    assert config.health_probe == "off"
+    assert config.response_checks == frozenset({"json"})
+    assert config.policy == {"timeout": {"retry": "once", "circuit": "neutral"}}
+    assert (settings.manager.retry_budget, settings.manager.stream_recovery) == (0.25, "restart")
+    assert settings.manager.state_prefix == "host:a"
+    assert settings.manager.response_checks == frozenset({"json"})
+    assert settings.manager.circuit_breaker.minimum_calls == 7
+    assert settings.manager.circuit_breaker.failure_rate == 0.25
 
 
 @pytest.mark.parametrize(
@@ -441,6 +570,9 @@ LITERAL = "plain" + "text" * 5
         ("api_key", "${K:-none}", False),
         ("api_key", "none", False),
         ("api_key", "enc:v1:x", False),
+        ("api_keys", ["${K}", LITERAL], True),
+        ("api_keys", ["${NO:-" + LITERAL + "}"], True),
+        ("api_keys", ["${K}", "enc:v1:x", "file:/no/where"], False),
         ("options", {"aws_secret_access_key": LITERAL}, True),
         ("options", {"aws_secret_access_key": "os.environ/AWS"}, False),
         ("options", {"vertex_credentials": "/etc/sa.json"}, False),
@@ -456,15 +588,16 @@ def test_a_key_in_the_file_is_warned_about_or_forbidden(
     text = head + f"      {field}: {json.dumps(value)}\n"
 
     path.write_text(text.replace("POLICY", "warn"))
-    settings = load_settings(path, environ={"K": KEY}, openers={"enc": lambda *_: KEY})
-    assert len(settings.warnings) == found
+    settings = load_settings(path, environ={"K": KEY}, openers={"enc": lambda *_: KEY + "e"})
+    warnings = [warning for warning in settings.warnings if "left out" not in warning]
+    assert len(warnings) == found
     assert all(
-        w.startswith(f"{path}:5:") and "the key of 'a' stands in this file" in w
-        for w in settings.warnings
+        w.startswith(f"{path}:5:") and "the key of 'a' stands in this file" in w for w in warnings
     )
 
     path.write_text(text.replace("POLICY", "allow"))
-    assert load_settings(path, environ={"K": KEY}, openers={"enc": lambda *_: KEY}).warnings == ()
+    settings = load_settings(path, environ={"K": KEY}, openers={"enc": lambda *_: KEY + "e"})
+    assert not any("plain text" in warning for warning in settings.warnings)
 
     path.write_text(text.replace("POLICY", "forbid"))
     if found:
@@ -472,7 +605,7 @@ def test_a_key_in_the_file_is_warned_about_or_forbidden(
             load_settings(path, environ={"K": KEY})
         assert LITERAL not in str(caught.value)
     else:
-        load_settings(path, environ={"K": KEY}, openers={"enc": lambda *_: KEY})
+        load_settings(path, environ={"K": KEY}, openers={"enc": lambda *_: KEY + "e"})
 
 
 def test_a_master_key_in_the_file_is_warned_about_and_a_webhook_is_not(tmp_path: Path) -> None:

@@ -198,8 +198,6 @@ async def test_one_that_only_stands_there_answers_nothing() -> None:
     ("sections", "what"),
     [
         ({"security": {"access": {"x": {"max_tokens": 5}}}}, r"security\.access"),
-        ({"manager": {"state": "redis://127.0.0.1:6379/0"}}, r"manager\.state"),
-        ({"manager": {"strategy": "fastest"}}, r"manager\.strategy"),
         ({"audit": {"content": "none"}}, "audit"),
         ({"alerts": {"min_interval": 5}}, "alerts"),
     ],

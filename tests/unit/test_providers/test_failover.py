@@ -27,9 +27,12 @@ from amas.providers.errors import (
     RateLimitError,
     StreamInterruptedError,
 )
+from amas.providers.manager.attempt import OpenAttempt
 from amas.providers.manager.circuit_breaker import CircuitSettings, CircuitState
-from amas.providers.manager.failover import FailoverLoop, OpenAttempt
-from amas.providers.manager.member import Member
+from amas.providers.manager.course import Course, Tools
+from amas.providers.manager.failover import FailoverLoop
+from amas.providers.manager.member import Member, Ticket
+from amas.providers.manager.rules import Rules
 from amas.providers.testing import Delay, FakeProvider
 from amas.providers.testing.fake_provider import FakeClock
 from amas.providers.types import Outcome, Request
@@ -44,9 +47,10 @@ class Bench:
         self, *providers: FakeProvider, failover: bool = True, threshold: int = 50
     ) -> None:
         self.clock = FakeClock()
-        self.loop = FailoverLoop(self.clock, lambda: 0.5, sleep=self.clock.sleep, failover=failover)
-        settings = CircuitSettings(failure_threshold=threshold)
-        self.members = [Member(item, settings, self.clock, lambda: 0.5) for item in providers]
+        self.failover = failover
+        self.tools = Tools(self.clock, lambda: 0.5, self.clock.sleep)
+        rules = Rules(CircuitSettings(failure_threshold=threshold))
+        self.members = [Member(item, rules, self.clock, lambda: 0.5) for item in providers]
 
     async def run(self, seconds: float = 60.0, **others: Any) -> OpenAttempt[str]:
         """Make a call, and settle it if it succeeds."""
@@ -54,13 +58,14 @@ class Bench:
             if not member.provider.initialized:
                 await member.provider.initialize()
         request = Request(
-            id="r1", prompt="hi", deadline=self.loop.clock() + seconds, caller="tester"
+            id="r1", prompt="hi", deadline=self.tools.clock() + seconds, caller="tester"
         )
 
-        async def ask(member: Member) -> str:
-            return str((await member.provider.generate("hi"))["content"])
+        async def ask(_member: Member, ticket: Ticket) -> str:
+            return str((await ticket.lane.provider.generate("hi"))["content"])
 
-        opened = await self.loop.run(request, self.members, ask, **others)
+        course = Course(self.tools, request, ask)
+        opened = await FailoverLoop(self.tools, self.failover).run(course, self.members, **others)
         opened.settle(Outcome.OK)
         return opened
 
@@ -74,8 +79,12 @@ class Bench:
 
     def counted(self) -> tuple[int, int]:
         """Return the successes and failures that the first provider's circuit has counted."""
-        buckets = self.members[0].circuit.buckets
-        return sum(item[1] for item in buckets), sum(item[2] for item in buckets)
+        window, settings = self.members[0].breaker.circuit.window, self.members[0].rules.circuit
+        return window.counts(self.tools.clock(), settings.window)
+
+    def key_state(self) -> CircuitState:
+        """Return the state of the circuit of the first provider's only key."""
+        return self.members[0].lanes[0].breaker.state
 
 
 @dataclass(frozen=True)
@@ -191,8 +200,9 @@ async def test_each_row_of_the_failure_table(name: str) -> None:
         records = []
     assert bench.requests() == [row.asked, int(row.next_asked)]
     assert bench.counted() == row.counted
-    assert bench.members[0].circuit.state is row.state
-    assert [member.in_flight for member in bench.members] == [0, 0]
+    assert bench.key_state() is row.state
+    assert bench.members[0].breaker.state is CircuitState.CLOSED
+    assert [member.bulkhead.in_flight for member in bench.members] == [0, 0]
     assert [item["outcome"] for item in records[:-1]] == [row.outcome] * len(records[:-1])
 
 
@@ -241,10 +251,10 @@ async def test_a_cooldown_from_elsewhere_ends_the_retries() -> None:
     bench = Bench(a, FakeProvider("b"))
 
     async def other_call(seconds: float) -> None:
-        bench.members[0].cooling_until = bench.clock.now + 60
+        bench.members[0].lanes[0].cooling_until = bench.clock.now + 60
         await bench.clock.sleep(seconds)
 
-    bench.loop = FailoverLoop(bench.clock, lambda: 0.5, sleep=other_call)
+    bench.tools = Tools(bench.clock, lambda: 0.5, other_call)
     assert (await bench.run()).value == "b says: hi"
     assert bench.requests() == [1, 1]
 
@@ -254,7 +264,7 @@ async def test_a_circuit_that_opens_ends_the_retries() -> None:
     bench = Bench(Raising(lambda: ProviderUnavailableError("503")), FakeProvider("b"), threshold=2)
     await bench.run()
     assert bench.requests() == [2, 1]
-    assert bench.members[0].circuit.state is CircuitState.OPEN
+    assert bench.members[0].breaker.state is CircuitState.OPEN
 
 
 async def test_an_open_circuit_is_passed_over_without_a_record() -> None:
@@ -390,12 +400,10 @@ async def test_everybody_is_accounted_for_when_nobody_can_be_asked() -> None:
     bench = Bench(FakeProvider("a", default=AuthenticationError("bad key")))
     with pytest.raises(AllProvidersFailedError):
         await bench.run()
-    away = Member(FakeProvider("z"), CircuitSettings(), bench.clock, lambda: 0.5)
+    away = Member(FakeProvider("z"), Rules(), bench.clock, lambda: 0.5)
     with pytest.raises(NoProviderAvailableError) as raised:
         await bench.run(everybody=[*bench.members, away])
-    assert "a is circuit open (bad key); z is unavailable (not initialized yet)" in str(
-        raised.value
-    )
+    assert "a is key refused (bad key); z is unavailable (not initialized yet)" in str(raised.value)
     assert raised.value.retry_after == 600.0
 
 
@@ -444,7 +452,8 @@ def real_time(bench: Bench) -> Bench:
     clock = asyncio.get_running_loop().time
     for member in bench.members:
         member.clock = clock
-    bench.loop = FailoverLoop(clock, lambda: 0.5)
+        member.breaker._clock = clock
+    bench.tools = Tools(clock, lambda: 0.5)
     return bench
 
 
@@ -466,7 +475,7 @@ async def test_one_deadline_holds_for_all_attempts() -> None:
     with pytest.raises(AllProvidersFailedError, match="the deadline passed after 3 attempts"):
         await bench.run(seconds=0.2)
     assert 0.19 <= asyncio.get_running_loop().time() - began < 1
-    assert [member.in_flight for member in bench.members] == [0, 0, 0]
+    assert [member.bulkhead.in_flight for member in bench.members] == [0, 0, 0]
 
 
 async def test_who_cannot_be_asked_takes_no_share() -> None:
@@ -484,11 +493,11 @@ async def test_cancelling_the_caller_settles_the_attempt() -> None:
     bench = Bench(FakeProvider("a", default=HANGS), FakeProvider("b"))
     task = asyncio.create_task(bench.run())
     await asyncio.sleep(0.01)
-    assert bench.members[0].in_flight == 1
+    assert bench.members[0].bulkhead.in_flight == 1
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert bench.members[0].in_flight == 0
+    assert bench.members[0].bulkhead.in_flight == 0
     assert bench.counted() == (0, 0)
     assert bench.requests() == [1, 0]
 
@@ -508,7 +517,7 @@ async def test_cancelling_a_probe_releases_its_slot() -> None:
     probe.cancel()
     await asyncio.gather(probe, return_exceptions=True)
     assert (await bench.run()).value == "a says: hi"
-    assert bench.members[0].circuit.state is CircuitState.CLOSED
+    assert bench.members[0].breaker.state is CircuitState.CLOSED
 
 
 async def test_cancelling_during_a_pause_leaves_nothing_behind() -> None:
@@ -520,13 +529,13 @@ async def test_cancelling_during_a_pause_leaves_nothing_behind() -> None:
         resting.set()
         await asyncio.Event().wait()
 
-    bench.loop = FailoverLoop(bench.clock, lambda: 0.5, sleep=rest)
+    bench.tools = Tools(bench.clock, lambda: 0.5, rest)
     task = asyncio.create_task(bench.run())
     await resting.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert task.cancelled()
-    assert bench.members[0].in_flight == 0
+    assert bench.members[0].bulkhead.in_flight == 0
     assert bench.requests() == [1]
 
 

@@ -11,9 +11,10 @@ from typing_extensions import override
 from amas.providers import ProviderConfig
 from amas.providers.errors import ProviderConfigError
 from amas.providers.manager import health_monitor
-from amas.providers.manager.circuit_breaker import CircuitSettings
 from amas.providers.manager.health_monitor import HealthMonitor, check_member
 from amas.providers.manager.member import Member
+from amas.providers.manager.rules import Rules
+from amas.providers.manager.status import describe
 from amas.providers.testing import FakeProvider
 from amas.providers.testing.fake_provider import FakeClock
 from amas.providers.types import Outcome
@@ -30,7 +31,7 @@ def member_of(
 ) -> Member:
     """Put a provider into the care of a member."""
     provider.initialized = provider.healthy = started
-    return Member(provider, CircuitSettings(), clock, lambda: 0.5)
+    return Member(provider, Rules(), clock, lambda: 0.5)
 
 
 def monitor_of(clock: FakeClock, *members: Member) -> HealthMonitor:
@@ -42,9 +43,9 @@ def monitor_of(clock: FakeClock, *members: Member) -> HealthMonitor:
 
 def succeed(member: Member) -> None:
     """Let a call succeed."""
-    permit = member.admit()
-    assert permit is not None
-    member.settle(permit, Outcome.OK, latency=0.1, error=None)
+    ticket = member.admit()
+    assert ticket is not None
+    member.settle(ticket, Outcome.OK, latency=0.1, error=None)
 
 
 async def test_who_answers_calls_is_not_asked_for_its_health(clock: FakeClock) -> None:
@@ -75,11 +76,11 @@ async def test_an_unhealthy_one_is_asked_until_it_is_back(clock: FakeClock) -> N
     member = member_of(provider, clock)
     monitor = monitor_of(clock, member)
     await monitor.check()
-    assert member.status()["state"] == "unhealthy"
+    assert describe(member)["state"] == "unhealthy"
     member.succeeded_at = clock.now
     provider.answers_health = True
     await monitor.check()
-    assert member.status()["state"] == "available"
+    assert describe(member)["state"] == "available"
     await monitor.check()
     assert provider.health_checks == 2
 
@@ -90,10 +91,10 @@ async def test_one_that_is_not_started_is_started(clock: FakeClock) -> None:
     member = member_of(provider, clock, started=False)
     monitor = monitor_of(clock, member)
     await monitor.check()
-    assert member.status()["state"] == "unavailable"
+    assert describe(member)["state"] == "unavailable"
     provider.ready = True
     await monitor.check()
-    assert member.status()["state"] == "available"
+    assert describe(member)["state"] == "available"
     assert provider.health_checks == 0
 
 
@@ -105,7 +106,7 @@ async def test_a_misconfigured_one_is_left_alone(clock: FakeClock) -> None:
     wrong.last_error = ProviderConfigError("no key")
     await monitor_of(clock, *members).check()
     assert [member.ready for member in members] == [False, False]
-    assert [member.check for member in members] == [None, None]
+    assert [member.lanes[0].check for member in members] == [None, None]
 
 
 class Checked(FakeProvider):

@@ -28,7 +28,7 @@ HANGS = Delay(float("inf"))
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the waits for what hangs short enough for tests."""
-    monkeypatch.setattr("amas.providers.manager.provider_manager.PATIENCE", 0.05)
+    monkeypatch.setattr("amas.providers.manager.dispatch.PATIENCE", 0.05)
     monkeypatch.setattr(lifecycle, "PATIENCE", 0.05)
     monkeypatch.setattr(lifecycle, "_LONGEST_SHUTDOWN", 0.05)
     monkeypatch.setattr(lifecycle, "_AFTERMATH", 0.05)
@@ -53,7 +53,7 @@ def manager_of(*providers: FakeProvider, **settings: Any) -> ProviderManager:
     """Return a manager of these providers, none of them started."""
     manager = ProviderManager(ManagerSettings(**settings))
     for provider in providers:
-        manager._add(provider)
+        manager._members.add(provider)
     return manager
 
 

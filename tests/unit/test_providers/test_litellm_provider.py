@@ -307,7 +307,7 @@ async def test_side_requests_are_refused(up: Upstream, name: str, host: str) -> 
     assert up.requests == []
 
 
-@respx.mock(base_url="https://api.openai.com")
+@respx.mock(base_url="https://api.openai.com", using="httpx")
 async def test_tools_of_a_reasoning_model_take_no_detour(respx_mock: respx.MockRouter) -> None:
     """Where OpenAI refuses tools beside reasoning, that is off and named; no other API is asked."""
     message = {"role": "assistant", "content": "fine"}
@@ -368,7 +368,7 @@ async def test_cached_tokens_are_told_and_a_broken_price_is_none(
         raise ZeroDivisionError
 
     provider = provider_at(up)
-    with respx.mock(base_url=up.url) as mock:
+    with respx.mock(base_url=up.url, using="httpx") as mock:
         mock.get("/v1/models").respond(json={"data": []})
         mock.post("/v1/chat/completions").respond(json=body)
         full = await provider.generate("hello")
@@ -497,7 +497,7 @@ async def test_usage_that_does_not_come(up: Upstream) -> None:
         await asyncio.Event().wait()
 
     provider = provider_at(up, stream_timeout=0.3)
-    with respx.mock(base_url=up.url) as mock:
+    with respx.mock(base_url=up.url, using="httpx") as mock:
         mock.get("/v1/models").respond(json={"data": []})
         mock.post("/v1/chat/completions").respond(
             headers={"content-type": "text/event-stream"}, stream=_Body(stall())

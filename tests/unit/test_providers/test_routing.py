@@ -14,7 +14,6 @@ from amas.providers.errors import (
     ProviderConfigError,
     ProviderUnavailableError,
 )
-from amas.providers.manager.circuit_breaker import CircuitSettings
 from amas.providers.manager.member import Member
 from amas.providers.manager.routing import (
     candidates_for,
@@ -22,6 +21,7 @@ from amas.providers.manager.routing import (
     make_request,
     own_arguments,
 )
+from amas.providers.manager.rules import Rules
 from amas.providers.manager.selection import priority, round_robin
 from amas.providers.testing import FakeProvider
 from amas.providers.testing.fake_provider import FakeClock
@@ -35,7 +35,7 @@ def chain_of(*names: str, down: str = "", unhealthy: str = "") -> list[Member]:
         provider = FakeProvider(name, model=f"m-{name}")
         provider.initialized = name not in down
         provider.healthy = provider.initialized and name not in unhealthy
-        chain.append(Member(provider, CircuitSettings(), FakeClock(), lambda: 0.5))
+        chain.append(Member(provider, Rules(), FakeClock(), lambda: 0.5))
     return chain
 
 
@@ -47,16 +47,16 @@ def request(chain: list[Member], **asked: Any) -> Request:
     )
 
 
-def order(chain: list[Member], *, call: int = 0, **asked: Any) -> str:
+def order(chain: list[Member], **asked: Any) -> str:
     """Return the names in the order they are asked."""
     wanted = request(chain, **asked)
-    return "".join(member.name for member in candidates_for(wanted, chain, priority, call=call))
+    return "".join(member.name for member in candidates_for(wanted, chain, priority, lambda: 0.5))
 
 
 def models(chain: list[Member], **asked: Any) -> dict[str, Any]:
     """Return which model each candidate is asked for; None for its own."""
     wanted = request(chain, **asked)
-    candidates = candidates_for(wanted, chain, priority, call=0)
+    candidates = candidates_for(wanted, chain, priority, lambda: 0.5)
     arguments = own_arguments(wanted, candidates)
     return {name: values.get("model") for name, values in arguments.items()}
 
@@ -142,9 +142,11 @@ def test_parameters_go_to_everybody() -> None:
 def test_round_robin_turns_among_those_ready() -> None:
     """Who is away takes no turn."""
     chain = chain_of("a", "b", "c", down="b")
-    firsts = [
-        candidates_for(request(chain), chain, round_robin, call=call)[0].name for call in range(4)
-    ]
+    firsts = []
+    for call in range(1, 5):
+        first = candidates_for(request(chain), chain, round_robin, lambda: 0.5)[0]
+        first.last_picked = call
+        firsts.append(first.name)
     assert firsts == ["a", "c", "a", "c"]
 
 

@@ -9,8 +9,8 @@ import pytest
 from typing_extensions import override
 
 from amas.providers import ProviderConfig
-from amas.providers.manager.circuit_breaker import CircuitSettings
 from amas.providers.manager.member import Member
+from amas.providers.manager.rules import Rules
 from amas.providers.manager.startup import start_members
 from amas.providers.testing import FakeProvider
 
@@ -35,15 +35,16 @@ class Starting(FakeProvider):
 def members_of(*providers: FakeProvider) -> list[Member]:
     """Put providers into the care of members."""
     clock = asyncio.get_running_loop().time
-    return [Member(item, CircuitSettings(), clock, lambda: 0.5) for item in providers]
+    return [Member(item, Rules(), clock, lambda: 0.5) for item in providers]
 
 
 async def end(*members: Member) -> None:
     """End what is still starting."""
     for member in members:
-        if member.check is not None:
-            member.check.cancel()
-            await asyncio.gather(member.check, return_exceptions=True)
+        for lane in member.lanes:
+            if lane.check is not None:
+                lane.check.cancel()
+                await asyncio.gather(lane.check, return_exceptions=True)
 
 
 async def test_all_start_at_the_same_time() -> None:
@@ -72,7 +73,7 @@ async def test_one_that_cannot_start_does_not_hinder_the_others() -> None:
     members = members_of(Starting("a", raising), FakeProvider("b", ready=False), FakeProvider("c"))
     assert await start_members(members) == {"a": False, "b": False, "c": True}
     assert "unexpected RuntimeError: oops" in str(members[0].provider.last_error)
-    assert members[0].check_seconds is not None
+    assert members[0].lanes[0].check_seconds is not None
 
 
 async def test_once_one_is_ready_the_others_get_a_moment() -> None:

@@ -106,6 +106,27 @@ def providers(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def status(
+    config: ConfigOption = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on showing it until interrupted.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=0.1, help="Seconds between two looks with --watch.")
+    ] = 1.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Show circuits, health, load, latency and last errors; with state: redis, as all see them.
+
+    With state: memory every process has circuits of its own, and this is the view of a new one:
+    ask manager.status() in your service for its own.
+    """
+    from . import commands  # noqa: PLC0415 -- help must not wait for what calls need
+
+    run(commands.status(config, every=every if watch else None, as_json=as_json))
+
+
+@app.command()
 def check(
     config: ConfigOption = None,
     free: Annotated[

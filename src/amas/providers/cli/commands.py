@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ..errors import (
     StreamInterruptedError,
 )
 from ..manager.provider_manager import ProviderManager
-from ..types import Attempt, Usage
+from ..types import Attempt, ProviderStatus, Usage
 from . import output
 from .configuration import load_manager, nobody_there
 
@@ -98,6 +99,69 @@ async def providers(config: Path | None, *, as_json: bool) -> int:
         ],
     )
     return 0
+
+
+_STATUS_COLUMNS = (
+    "provider",
+    "state",
+    "circuit",
+    "health",
+    "in flight",
+    "p50 / p95 (ms)",
+    "success",
+    "next probe",
+    "last error",
+)
+
+
+async def status(config: Path | None, *, every: float | None, as_json: bool) -> int:
+    """Show how each provider is doing, once or until interrupted."""
+    async with load_manager(config) as manager:
+        await manager.check_health()
+        with output.live_table() as show:
+            while True:
+                await manager.refresh()
+                current = manager.status()
+                if as_json:
+                    output.answer_json(current)
+                else:
+                    title = f"Status at {time.strftime('%H:%M:%S')} (state: {_shared(manager)})"
+                    show(title, _STATUS_COLUMNS, [_row(item) for item in current.values()])
+                if every is None:
+                    return 0
+                await asyncio.sleep(every)
+
+
+def _shared(manager: ProviderManager) -> str:
+    memory = manager.settings.state == "memory"
+    return "memory, the view of this process" if memory else "redis, shared"
+
+
+def _row(item: ProviderStatus) -> tuple[Any, ...]:
+    rate = item["success_rate"]
+    times = (item["latency_p50_ms"], item["latency_p95_ms"])
+    keys = [f"key {key['key']}: {key['state']}" for key in item["keys"]]
+    return (
+        item["name"],
+        "\n".join([item["state"], *keys]),
+        item["circuit"],
+        "well" if item["healthy"] else "ill",
+        f"{item['in_flight']}" + (f" (+{item['waiting']} waiting)" if item["waiting"] else ""),
+        " / ".join("-" if value is None else f"{value:.0f}" for value in times),
+        "-" if rate is None else f"{rate:.0%}",
+        _next_probe(item),
+        item["last_error"] or item["reason"],
+    )
+
+
+def _next_probe(item: ProviderStatus) -> str:
+    """Say when the next request or check finds out whether it is back, or still well."""
+    asked, checked = item["retry_after"], item["next_check"]
+    parts = [
+        "" if asked is None else f"call in {asked:.0f} s",
+        "" if checked is None else f"check in {checked:.0f} s",
+    ]
+    return ", ".join(part for part in parts if part) or "-"
 
 
 async def check(config: Path | None, *, free: bool, as_json: bool) -> int:

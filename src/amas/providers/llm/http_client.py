@@ -15,9 +15,6 @@ from dataclasses import dataclass
 import httpx
 from typing_extensions import override
 
-_CONNECT_SECONDS = 10.0
-
-
 # The finish reason in an answer's JSON, in the words of OpenAI, Anthropic, Gemini and Ollama.
 # A text that contains the same has its quotes escaped.
 _FINISH = re.compile(
@@ -184,14 +181,16 @@ class _Watched(_Body):
 def open_http() -> httpx.AsyncClient:
     """Open a client that follows no redirect and takes nothing from the environment.
 
-    Blocking, for a thread: it reads the certificates from disk. Time limits are
-    the caller's, but for a connection that does not come about.
+    Blocking, for a thread: it imports aiohttp and reads the certificates from disk. Time
+    limits are the caller's, but for a connection that does not come about.
     """
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
-    inner = httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
+    from .aiohttp_transport import CONNECT_SECONDS, AiohttpTransport  # noqa: PLC0415 -- slow
+
+    ssl_context = httpx.create_ssl_context(trust_env=False)
+    ssl_context.set_alpn_protocols(["http/1.1"])
     return httpx.AsyncClient(
-        transport=NotingTransport(inner),
+        transport=NotingTransport(AiohttpTransport(ssl_context)),
         follow_redirects=False,
         trust_env=False,
-        timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
+        timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..base import ProviderConfig
 from ..secret import reveal
-from ..types import GenerationResult, StreamChunk, Usage
+from ..types import GenerationResult, Price, StreamChunk, Usage
 from .litellm_runtime import Runtime
 from .params import Call
 from .target import Target
@@ -226,7 +226,7 @@ def price(runtime: Runtime, target: Target, model: str, usage: Any) -> float | N
         The price, or None if the map does not know the model. Only known models
         are looked up: for others LiteLLM asks the server, blocking the loop.
     """
-    if read_usage(usage) is None or not _is_priced(runtime, target, model):
+    if read_usage(usage) is None or not _entry(runtime, target, model):
         return None
     try:
         prompt, completion = runtime.litellm.cost_per_token(
@@ -237,13 +237,25 @@ def price(runtime: Runtime, target: Target, model: str, usage: Any) -> float | N
     return float(prompt + completion)
 
 
-def _is_priced(runtime: Runtime, target: Target, model: str) -> bool:
+def known_of(runtime: Runtime, target: Target, model: str) -> tuple[int | None, Price | None]:
+    """Return context window and price of a model, as LiteLLM's bundled map knows them."""
+    known = _entry(runtime, target, model)
+    window = known.get("max_input_tokens")
+    window = window if isinstance(window, int) and window > 0 else None
+    costs = [known.get(name) for name in ("input_cost_per_token", "output_cost_per_token")]
+    numbers = [cost * 1_000_000 for cost in costs if isinstance(cost, int | float) and cost >= 0]
+    # Nothing at all is rather a price that the map does not know.
+    return window, Price(*numbers) if len(numbers) == len(costs) and any(numbers) else None
+
+
+def _entry(runtime: Runtime, target: Target, model: str) -> Mapping[str, Any]:
+    """Return what LiteLLM's bundled map says of a model; nothing if it does not know it."""
     known = runtime.litellm.model_cost
-    return any(
-        known.get(name, {}).get("litellm_provider") == target.prices
-        for name in (model, f"{target.prices}/{model}")
-        if target.prices is not None
-    )
+    for name in (model, f"{target.prices}/{model}"):
+        entry: Mapping[str, Any] = known.get(name, {})
+        if target.prices is not None and entry.get("litellm_provider") == target.prices:
+            return entry
+    return {}
 
 
 def supported_params(

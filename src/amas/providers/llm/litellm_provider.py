@@ -14,7 +14,16 @@ from typing_extensions import override
 
 from ..base import BaseProvider, ProviderConfig
 from ..errors import InvalidRequestError, ProviderError, ProviderTimeoutError
-from ..types import Attempt, EmbeddingResult, GenerationResult, Outcome, Prompt, StreamChunk
+from ..types import (
+    Attempt,
+    EmbeddingResult,
+    GenerationResult,
+    HealthProbe,
+    Outcome,
+    Price,
+    Prompt,
+    StreamChunk,
+)
 from . import litellm_codec as codec
 from .clocks import StreamClocks
 from .health import check_models
@@ -81,6 +90,17 @@ class LiteLLMProvider(BaseProvider):
         return self.target.model
 
     @override
+    def for_each_key(self) -> Sequence[LiteLLMProvider]:
+        """Return one provider per key, this one first; each has a client of its own."""
+        return (
+            self,
+            *(
+                type(self)(replace(self.config, api_key=key, api_keys=()))
+                for key in self.config.api_keys[1:]
+            ),
+        )
+
+    @override
     async def _validate(self) -> None:
         self.target.require_key(self.config)
 
@@ -88,7 +108,15 @@ class LiteLLMProvider(BaseProvider):
     async def _set_up(self) -> None:
         self._runtime = await ensure_runtime()
         await asyncio.to_thread(rehearse, self._runtime, self.target)
+        self._learn(self._runtime)
         await self._open()
+
+    def _learn(self, runtime: Runtime) -> None:
+        """Take from LiteLLM's map what neither configuration nor catalogue says of the model."""
+        window, price = codec.known_of(runtime, self.target, self.target.model)
+        self.context_window = self.target.context_window or window
+        if self.config.price is None:
+            self.price = Price(0, 0) if self.target.is_local else price
 
     async def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -106,7 +134,14 @@ class LiteLLMProvider(BaseProvider):
     @override
     async def _probe(self) -> None:
         """List models, where the vendor offers that; it costs nothing and checks the key."""
-        if self._http is None or self.target.models_url is None:
+        if self.config.health_probe is HealthProbe.PAID and self.initialized:
+            await self.generate("ping", max_tokens=1)
+            return
+        if (
+            self._http is None
+            or self.target.models_url is None
+            or self.config.health_probe is HealthProbe.OFF
+        ):
             return
         seconds = min(self.config.timeout, _PROBE_SECONDS)
         await self._guard(
@@ -178,8 +213,15 @@ class LiteLLMProvider(BaseProvider):
         result = codec.read_result(response, self.target, provider=self.name, model=call.model)
         result["finish_reason"] = finish_reason(wire, result["finish_reason"])
         if result["usage"] is not None:
-            result["cost_usd"] = codec.price(runtime, self.target, call.model, response.usage)
+            result["cost_usd"] = self._cost(runtime, call.model, response.usage)
         return result
+
+    def _cost(self, runtime: Runtime, model: str, usage: Any) -> float | None:
+        """Compute what an answer costs, by the configured price where there is one."""
+        counts = codec.read_usage(usage)
+        if counts is None or not isinstance(self.config.price, Price):
+            return codec.price(runtime, self.target, model, usage)
+        return self.config.price.of(counts["prompt_tokens"], counts["completion_tokens"])
 
     def _attempt(self, result: GenerationResult) -> Attempt:
         return Attempt(
@@ -231,7 +273,7 @@ class LiteLLMProvider(BaseProvider):
                     chunk,
                     request_id=request_id,
                     usage=codec.read_usage(usage),
-                    cost_usd=codec.price(runtime, self.target, call.model, usage),
+                    cost_usd=self._cost(runtime, call.model, usage),
                 )
         finally:
             # Leaving early ends the upstream's work at once (litellm-facts.md, 2.6).
@@ -281,7 +323,7 @@ class LiteLLMProvider(BaseProvider):
             model=response.model or model,
             usage=codec.read_usage(response.usage),
             latency_ms=round((time.monotonic() - started) * 1000, 3),
-            cost_usd=codec.price(runtime, self.target, model, response.usage),
+            cost_usd=self._cost(runtime, model, response.usage),
         )
 
     def _call(self, runtime: Runtime, prompt: Prompt, kwargs: dict[str, Any]) -> Call:

@@ -159,11 +159,18 @@ def resolve_target(config: ProviderConfig, *, default_row: str | None = None) ->
         models_url=models_url(base_url, entry) if entry else None,
         entry=entry,
         prices=entry.prices if entry else resolved.litellm_provider,
-        capabilities=config.capabilities or (known.capabilities if known else None),
+        capabilities=config.capabilities or _known_capabilities(known),
         context_window=config.context_window or (known.context_window if known else None),
         embedding_model=config.embedding_model or (entry.embedding_model if entry else None),
         end_marker=entry.end_marker if entry else None,
     )
+
+
+def _known_capabilities(known: CatalogEntry | None) -> frozenset[Capability] | None:
+    """Return what a row says that its model can do; a row that only says "stream" says nothing."""
+    if known is None or known.capabilities <= {Capability.STREAM}:
+        return None
+    return known.capabilities
 
 
 def _check_options(config: ProviderConfig) -> None:

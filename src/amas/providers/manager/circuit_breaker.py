@@ -2,7 +2,7 @@
 
 ::
 
-    closed ──failures in the window reach the threshold──> open
+    closed ──enough failures in the window, in number and in share──> open
     open ──cooldown over, first caller──> half-open, that caller is the probe
     half-open ──probe succeeds──> closed        ──probe fails──> open, cooldown doubled
 
@@ -14,13 +14,11 @@ its slot back, is what libraries get wrong (model-codebases.md, 3.1).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
 
-from .policy import Effect
-
-_BUCKETS: Final = 10
+from ..types import Effect
+from .sliding_window import Window
 
 
 class CircuitState(StrEnum):
@@ -36,13 +34,17 @@ class CircuitSettings:
     """When a circuit opens, and for how long.
 
     Args:
-        failure_threshold: Failures within the window that open it, if they are
-            also at least half of the calls in it.
+        failure_threshold: Failures within the window from which a further failure
+            opens it, if there are ``minimum_calls`` and the share of failures is
+            ``failure_rate``, too.
         window: Length of the sliding window, in seconds.
         cooldown: Seconds it stays open the first time; doubled each time a probe fails.
         max_cooldown: Upper bound of the cooldown, in seconds; also how long it
             stays open when tripped by a refused key or an empty account.
         probe_lease: Seconds after which a probe that never reported is given up.
+        minimum_calls: Calls within the window below which counting never opens it.
+        failure_rate: Share of failed calls within the window from which it opens,
+            above 0 up to 1.
     """
 
     failure_threshold: int = 5
@@ -50,18 +52,20 @@ class CircuitSettings:
     cooldown: float = 30.0
     max_cooldown: float = 600.0
     probe_lease: float = 120.0
+    minimum_calls: int = 1
+    failure_rate: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Circuit:
     """The state of one circuit.
 
-    ``buckets`` are (bucket number, successes, failures), oldest first. ``era``
+    ``openings`` are those since it was last closed: the cooldown's memory. ``era``
     grows whenever the circuit opens, closes or lets a probe through.
     """
 
     state: CircuitState = CircuitState.CLOSED
-    buckets: tuple[tuple[int, int, int], ...] = ()
+    window: Window = field(default_factory=Window)
     openings: int = 0
     retry_at: float = 0.0
     probe_until: float = 0.0
@@ -70,9 +74,13 @@ class Circuit:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave to send one request; its outcome counts in the ``era`` it was given in."""
+    """Leave to send one request; its outcome counts in the ``era`` it was given in.
+
+    ``probe`` tells that it is the one request that a half-open circuit lets through.
+    """
 
     era: int = 0
+    probe: bool = False
 
 
 def admit(circuit: Circuit, now: float, settings: CircuitSettings) -> tuple[Circuit, Permit | None]:
@@ -97,7 +105,7 @@ def admit(circuit: Circuit, now: float, settings: CircuitSettings) -> tuple[Circ
         probe_until=now + settings.probe_lease,
         era=circuit.era + 1,
     )
-    return probing, Permit(probing.era)
+    return probing, Permit(probing.era, probe=True)
 
 
 def blocked_until(circuit: Circuit) -> float:
@@ -136,17 +144,42 @@ def record(
     """
     if permit.era != circuit.era:
         return circuit
+    if effect is Effect.NEUTRAL:
+        return give_back(circuit, permit)
     if effect is Effect.TRIP:
         return trip(circuit, now, settings.max_cooldown)
     if circuit.state is CircuitState.CLOSED:
         return _record_closed(circuit, effect, now, settings, random)
-    match effect:
-        case Effect.SUCCESS:
-            return Circuit(era=circuit.era + 1)
-        case Effect.FAILURE:
-            return _open(circuit, now, settings, random)
-        case _:
-            return replace(circuit, probe_until=0.0)
+    if effect is Effect.SUCCESS:
+        return reset(circuit)
+    return _open(circuit, now, settings, random)
+
+
+def give_back(circuit: Circuit, permit: Permit) -> Circuit:
+    """Take back a permit that was not used, or whose outcome says nothing.
+
+    Args:
+        circuit: The present state.
+        permit: The permit; that of the present probe leaves its place to the next caller.
+
+    Returns:
+        The next state.
+    """
+    if permit.era == circuit.era and circuit.state is CircuitState.HALF_OPEN:
+        return replace(circuit, probe_until=0.0)
+    return circuit
+
+
+def reset(circuit: Circuit) -> Circuit:
+    """Close the circuit, whatever its state, and forget counts and openings.
+
+    Args:
+        circuit: The present state.
+
+    Returns:
+        The next state; requests under way count no more.
+    """
+    return Circuit(era=circuit.era + 1)
 
 
 def trip(circuit: Circuit, now: float, duration: float) -> Circuit:
@@ -160,7 +193,7 @@ def trip(circuit: Circuit, now: float, duration: float) -> Circuit:
     return replace(
         circuit,
         state=CircuitState.OPEN,
-        buckets=(),
+        window=Window(),
         openings=circuit.openings + 1,
         retry_at=now + duration,
         probe_until=0.0,
@@ -175,27 +208,22 @@ def _record_closed(
     settings: CircuitSettings,
     random: Callable[[], float],
 ) -> Circuit:
-    if effect is Effect.NEUTRAL:
-        return circuit
-    buckets = _count(circuit.buckets, effect, now, settings.window)
-    successes = sum(bucket[1] for bucket in buckets)
-    failures = sum(bucket[2] for bucket in buckets)
-    counted = replace(circuit, buckets=buckets)
-    if failures >= settings.failure_threshold and failures >= successes:
+    failed = effect is Effect.FAILURE
+    window = circuit.window.add(now, settings.window, good=int(not failed), bad=int(failed))
+    counted = replace(circuit, window=window)
+    # A success never opens it, even if it is the call that makes up the minimum.
+    if failed and _is_failing(*window.counts(now, settings.window), settings):
         return _open(counted, now, settings, random)
     return counted
 
 
-def _count(
-    buckets: tuple[tuple[int, int, int], ...], effect: Effect, now: float, window: float
-) -> tuple[tuple[int, int, int], ...]:
-    number = int(now / window * _BUCKETS)
-    kept = tuple(bucket for bucket in buckets if bucket[0] > number - _BUCKETS)
-    success, failure = (1, 0) if effect is Effect.SUCCESS else (0, 1)
-    if kept and kept[-1][0] == number:
-        _, successes, failures = kept[-1]
-        return (*kept[:-1], (number, successes + success, failures + failure))
-    return (*kept, (number, success, failure))
+def _is_failing(successes: int, failures: int, settings: CircuitSettings) -> bool:
+    calls = successes + failures
+    return (
+        failures >= settings.failure_threshold
+        and calls >= settings.minimum_calls
+        and failures / calls >= settings.failure_rate
+    )
 
 
 def _open(

@@ -12,7 +12,6 @@ from ..base import ProviderBase, ProviderConfig
 from ..errors import ProviderConfigError
 from ..llm.catalog import load_catalog
 from ..llm.litellm_provider import LiteLLMProvider
-from .selection import STRATEGIES
 from .switched_off import SwitchedOff
 
 ENTRY_POINT_GROUP = "amas.providers"
@@ -111,10 +110,6 @@ def _refuse_what_is_not_enforced(settings: ProvidersSettings) -> None:
     """Fail closed: a rule that this version does not enforce must not look as if it did."""
     asked = {
         "security.access: access rules are not enforced": bool(settings.security.access),
-        "manager.state: only memory is available": settings.manager.state != "memory",
-        f"manager.strategy: only {', '.join(STRATEGIES)} are available": (
-            settings.manager.strategy not in STRATEGIES
-        ),
         "audit: the audit trail is not written": settings.audit is not None,
         "alerts: alerts are not sent": settings.alerts is not None,
     }

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from ..base import ProviderBase
 from ..base.provider_base import unexpected
 from ..errors import ProviderTimeoutError
 from ..observability.logging import get_logger
+from ..types import HealthProbe
+from .lane import Lane
 from .member import Member
 
 _CONCURRENT_CHECKS = 8
@@ -44,6 +47,12 @@ class HealthMonitor:
         self._random = random
         self._sleep = sleep
         self._task: asyncio.Task[None] | None = None
+        self._next_at: float | None = None
+
+    @property
+    def next_round(self) -> float | None:
+        """Seconds until the next round; None while there is none to come."""
+        return None if self._next_at is None else max(0.0, self._next_at - self._clock())
 
     def start(self) -> None:
         """Begin checking in a task of its own; harmless when it runs already."""
@@ -53,6 +62,7 @@ class HealthMonitor:
     async def stop(self) -> None:
         """End the task and wait for it."""
         task, self._task = self._task, None
+        self._next_at = None
         # A task that has ended may belong to a loop that is gone.
         if task is not None and not task.done():
             task.cancel()
@@ -60,58 +70,75 @@ class HealthMonitor:
 
     async def _run(self) -> None:
         while True:
-            await self._sleep(self._interval * (0.8 + 0.4 * self._random()))
+            pause = self._interval * (0.8 + 0.4 * self._random())
+            self._next_at = self._clock() + pause
+            await self._sleep(pause)
             await self.check()
 
     async def check(self) -> None:
         """Check once every provider that needs it, a few at a time."""
         gate = asyncio.Semaphore(_CONCURRENT_CHECKS)
 
-        async def one(member: Member) -> None:
+        async def one(lane: Lane) -> None:
             async with gate:
-                await check_member(member)
+                await check_lane(lane)
 
-        await asyncio.gather(*(one(member) for member in self._members() if self._needs(member)))
+        lanes = [lane for member in self._members() for lane in self._in_need(member)]
+        await asyncio.gather(*(one(lane) for lane in lanes))
 
-    def _needs(self, member: Member) -> bool:
-        if member.misconfigured:
-            return False
-        if not member.ready or not member.provider.healthy or member.succeeded_at is None:
-            return True
-        return self._clock() - member.succeeded_at >= self._interval
+    def _in_need(self, member: Member) -> list[Lane]:
+        """Return the keys of a provider about which traffic tells nothing."""
+        answered = member.succeeded_at
+        vouched = answered is not None and self._clock() - answered < self._interval
+        return [
+            lane
+            for lane in member.lanes
+            if not lane.misconfigured and not (vouched and lane.ready and lane.provider.healthy)
+        ]
 
 
 async def check_member(member: Member) -> bool:
-    """Ask one provider for its health, or start it if it has not been started.
+    """Ask one provider for its health with each of its keys, or start it.
+
+    Returns:
+        Whether it is healthy now, with one key at least.
+    """
+    lanes = [lane for lane in member.lanes if not lane.misconfigured]
+    return any(await asyncio.gather(*(check_lane(lane) for lane in lanes)))
+
+
+async def check_lane(lane: Lane) -> bool:
+    """Ask one provider with one key for its health, or start it if it has not been started.
 
     Returns:
         Whether it is healthy now. Whatever goes wrong is kept in ``last_error``.
     """
-    check = begin_check(member)
+    check = begin_check(lane)
     await asyncio.wait({check})
     return not check.cancelled() and check.result()
 
 
-def begin_check(member: Member) -> asyncio.Task[bool]:
-    """Begin what ``check_member`` waits for; whoever comes meanwhile gets the same task.
+def begin_check(lane: Lane) -> asyncio.Task[bool]:
+    """Begin what ``check_lane`` waits for; whoever comes meanwhile gets the same task.
 
     It is a task of its own, so that nobody who gives up waiting ends it for the others;
     the lifecycle ends it at shutdown.
     """
-    if member.check is None or member.check.done():
-        member.check = asyncio.create_task(_check(member), name=f"amas-check-{member.name}")
-    return member.check
+    if lane.check is None or lane.check.done():
+        name = f"amas-check-{lane.provider.name}"
+        lane.check = asyncio.create_task(_check(lane), name=name)
+    return lane.check
 
 
-async def _check(member: Member) -> bool:
-    provider = member.provider
+async def _check(lane: Lane) -> bool:
+    provider = lane.provider
     started = provider.initialized
     before = started and provider.healthy
-    began = member.clock()
+    began = lane.clock()
     timer = asyncio.timeout(_LONGEST_CHECK)
     try:
         async with timer:
-            healthy = bool(await (provider.health_check() if started else provider.initialize()))
+            healthy = bool(await _ask(provider))
     except Exception as error:  # noqa: BLE001 -- a provider's check may raise anything; it is then not healthy
         healthy = False
         provider.last_error = (
@@ -121,7 +148,9 @@ async def _check(member: Member) -> bool:
             if timer.expired()
             else unexpected(error, provider=provider.name)
         )
-    member.check_seconds = member.clock() - began
+    lane.check_seconds = lane.clock() - began
+    if not healthy:
+        lane.found_ill_at = lane.clock()
     # A provider of somebody else's may only return what ours also note down.
     provider.healthy = healthy
     if not started:
@@ -130,3 +159,10 @@ async def _check(member: Member) -> bool:
         say = _log.info if healthy else _log.warning
         say("health_changed", provider=provider.name, healthy=healthy, why=provider.last_error)
     return healthy
+
+
+async def _ask(provider: ProviderBase) -> bool:
+    if not provider.initialized:
+        return await provider.initialize()
+    # Nobody asks it; then nothing speaks against it but what calls tell.
+    return provider.config.health_probe is HealthProbe.OFF or await provider.health_check()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from ..base import ProviderBase
 from ..errors import NoProviderAvailableError
 from ..observability.logging import get_logger
 from .health_monitor import HealthMonitor, check_member
 from .member import Member
+from .members import Members
 from .startup import PATIENCE, start_members
 
 # A provider that does not give back in this many seconds is left to itself.
@@ -25,14 +27,12 @@ class Lifecycle:
     """The life of a manager's providers.
 
     Args:
-        members: The members by name; shared with the manager, which adds to it.
+        members: The members; shared with the manager, which adds to them.
         monitor: Looks after them while the manager is up.
         enabled: Whether calls are taken at all.
     """
 
-    def __init__(
-        self, members: Mapping[str, Member], monitor: HealthMonitor, *, enabled: bool
-    ) -> None:
+    def __init__(self, members: Members, monitor: HealthMonitor, *, enabled: bool) -> None:
         self._members = members
         self._monitor = monitor
         self._enabled = enabled
@@ -90,7 +90,9 @@ class Lifecycle:
     async def _start_all(
         self, *, patience: float | None = None, limit: float | None = None
     ) -> dict[str, bool]:
-        ready = await start_members(list(self._members.values()), patience=patience, limit=limit)
+        ready = await start_members(
+            list(self._members.by_name.values()), patience=patience, limit=limit
+        )
         # A shutdown may have come in between; then nothing is to run any more.
         if not self._closed:
             self._started = True
@@ -138,9 +140,10 @@ class Lifecycle:
     async def _end_checks(self) -> None:
         # One that has ended may belong to a loop that is gone.
         checks = [
-            member.check
-            for member in self._members.values()
-            if member.check is not None and not member.check.done()
+            lane.check
+            for member in self._members.by_name.values()
+            for lane in member.lanes
+            if lane.check is not None and not lane.check.done()
         ]
         for check in checks:
             check.cancel()
@@ -154,19 +157,20 @@ class Lifecycle:
             _log.warning("shutdown_cut_calls_short", running=self._running)
 
     async def _give_back(self) -> None:
-        await asyncio.gather(*(_shut_down(member) for member in list(self._members.values())))
+        lanes = [lane for member in self._members.by_name.values() for lane in member.lanes]
+        await asyncio.gather(*(_shut_down(lane.provider) for lane in lanes))
+        await self._members.close()
         self._started = False
         with suppress(TimeoutError):
             async with asyncio.timeout(_AFTERMATH):
                 await self._quiet.wait()
 
 
-async def _shut_down(member: Member) -> None:
-    provider = member.provider
+async def _shut_down(provider: ProviderBase) -> None:
     try:
         async with asyncio.timeout(_LONGEST_SHUTDOWN):
             await provider.shutdown()
     except Exception as error:  # noqa: BLE001 -- whatever one provider raises, the others are given back
-        _log.warning("shutdown_failed", provider=member.name, error=f"{error!r}")
+        _log.warning("shutdown_failed", provider=provider.name, error=f"{error!r}")
     # A provider of somebody else's may not note it down; it has to be started again.
     provider.initialized = provider.healthy = False

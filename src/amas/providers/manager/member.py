@@ -1,179 +1,365 @@
-"""A provider in the manager's care: its circuit, its cooldown, and how it has done."""
+"""A provider in the manager's care: its circuit, its keys, and how it has done."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 from ..base import ProviderBase
 from ..errors import ProviderConfigError, ProviderError
-from ..types import Outcome, ProviderStatus
-from .circuit_breaker import (
-    Circuit,
-    CircuitSettings,
-    CircuitState,
-    Permit,
-    admit,
-    blocked_until,
-    record,
-)
-from .policy import TABLE, Effect
+from ..types import Effect, Outcome
+from .breaker import Breaker
+from .budget import Budget
+from .bulkhead import Bulkhead
+from .circuit_breaker import CircuitState, Permit
+from .lane import Lane
+from .latency import Latencies
+from .policy import KEY_OUTCOMES
+from .rate_gate import RateGate
+from .rules import Rules
+from .sharing import Sharing
+from .sliding_window import Window
+from .state_store import Entry, StateStore
 
-# How much the newest latency counts in the running average.
-_LATENCY_WEIGHT = 0.2
+# Retries that a quiet provider may always have within a minute.
+_RETRY_RESERVE = 10
 
-# While a probe is under way nobody knows when calls go through again; soon, as a rule.
-_PROBE_WAIT = 1.0
+# Seconds of traffic that the success rate is made of.
+_RATE_WINDOW = 60.0
+
+# Seconds that others are asked first after a failed visit; doubled with each further one.
+_FIRST_DOUBT = 1.0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Leave to send one request with one key; to be settled, or given back, exactly once."""
+
+    lane: Lane
+    circuit: Permit
+    key: Permit
+
+    @property
+    def probe(self) -> bool:
+        """Whether the request is the one that shows if calls go through again."""
+        return self.circuit.probe or self.key.probe
+
+
 class Member:
     """One provider and its running record.
 
     Args:
-        provider: The provider.
-        settings: Its circuit's settings.
+        provider: The provider; with several keys, the one that uses the first of them.
+        rules: What holds for it.
         clock: The time in seconds; only differences matter.
-        random: Source of numbers in [0, 1), for the circuit's jitter.
+        random: Source of numbers in [0, 1), for the jitter of cooldowns.
+        store: What other processes are told through; None if there are no others.
+        gate: Its limits of requests and tokens per minute; None if it has none.
+
+    Raises:
+        ProviderConfigError: It is no provider, or cannot serve each of its keys.
     """
 
-    provider: ProviderBase
-    settings: CircuitSettings
-    clock: Callable[[], float]
-    random: Callable[[], float]
-    circuit: Circuit = field(default_factory=Circuit)
-    cooling_until: float = 0.0
-    in_flight: int = 0
-    successes: int = 0
-    failures: int = 0
-    latency: float | None = None
-    succeeded_at: float | None = None
-    check_seconds: float | None = None
-    check: asyncio.Task[bool] | None = None
-    last_error: ProviderError | None = None
+    def __init__(
+        self,
+        provider: ProviderBase,
+        rules: Rules,
+        clock: Callable[[], float],
+        random: Callable[[], float],
+        *,
+        store: StateStore | None = None,
+        gate: RateGate | None = None,
+    ) -> None:
+        require_provider(provider)
+        config = provider.config
+        self.rules = rules
+        self.clock = clock
+        self.random = random
+        self.gate = gate
+        self.sharing = Sharing(provider.name, clock, store)
+        self.breaker = self._breaker(self.sharing.circuit_key)
+        self.lanes = [
+            Lane(item, number, self._breaker(self.sharing.key_circuit(item)), clock)
+            for number, item in enumerate(provider.for_each_key(), 1)
+        ]
+        self.bulkhead = Bulkhead(config.max_concurrency, config.max_queue)
+        self.retries = Budget(rules.retry_share, _RETRY_RESERVE, clock)
+        self.latencies = Latencies(clock)
+        self.window = Window()
+        self.successes = 0
+        self.failures = 0
+        self.succeeded_at: float | None = None
+        self.last_error: ProviderError | None = None
+        self.last_picked = 0
+        self.doubts = 0
+        self.doubted_until = 0.0
+        self._tickets = 0
+
+    def _breaker(self, key: str) -> Breaker:
+        return Breaker(self.rules.circuit, self.clock, self.random, self.sharing.teller(key))
 
     @property
     def name(self) -> str:
         """Name of the provider."""
-        return self.provider.name
+        return self.lanes[0].provider.name
+
+    @property
+    def provider(self) -> ProviderBase:
+        """The provider; with several keys, one that could be asked."""
+        ready = (lane.provider for lane in self.lanes if lane.ready)
+        return next(ready, self.lanes[0].provider)
 
     @property
     def ready(self) -> bool:
-        """Whether it takes part at all: switched on, and initialized."""
-        return self.provider.config.enabled and self.provider.initialized
+        """Whether it takes part at all: switched on, and initialized, with one key at least."""
+        return any(lane.ready for lane in self.lanes)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it would answer, as far as is known."""
+        return any(lane.ready and lane.provider.healthy for lane in self.lanes)
 
     @property
     def misconfigured(self) -> bool:
         """Whether only its owner can help: no key, switched off, wrong address."""
-        return not self.ready and (
-            not self.provider.config.enabled
-            or isinstance(self.provider.last_error, ProviderConfigError)
+        return all(lane.misconfigured for lane in self.lanes)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether others are asked first, since it failed of late and has not answered since."""
+        return self.doubted_until > self.clock()
+
+    @property
+    def shunned(self) -> bool:
+        """Whether others are asked first, since it is not healthy.
+
+        A circuit that is due for its probe is asked in its turn nevertheless, unless a
+        health check has failed since it opened.
+        """
+        if self.healthy:
+            return False
+        opened = self.breaker.state is not CircuitState.CLOSED
+        return not opened or any(
+            lane.found_ill_at >= self.breaker.decided_at for lane in self.lanes if lane.ready
         )
 
-    def free_at(self) -> float:
-        """Return the time from which it may be asked; in the past if that is now."""
-        return max(self.cooling_until, blocked_until(self.circuit))
+    @property
+    def success_rate(self) -> float | None:
+        """Share of the last minute's requests that were answered; None if there were none."""
+        good, bad = self.window.counts(self.clock(), _RATE_WINDOW)
+        return good / (good + bad) if good + bad else None
+
+    @property
+    def expected_success(self) -> float:
+        """Chance that the next request is answered: the success rate, and one success more.
+
+        One failure alone must not look like no chance at all.
+        """
+        good, bad = self.window.counts(self.clock(), _RATE_WINDOW)
+        return (good + 1) / (good + bad + 1)
+
+    def limited_for(self) -> float:
+        """Return the seconds until its limits per minute allow a request; 0 or less if they do."""
+        return self.gate.wait() if self.gate is not None else 0.0
 
     def wait(self) -> float:
         """Return the seconds after which it is worth asking again; 0 if that is now."""
-        now = self.clock()
-        blocked = blocked_until(self.circuit) - now
-        if self.circuit.state is CircuitState.HALF_OPEN:
-            blocked = min(blocked, _PROBE_WAIT)
-        return round(max(0.0, blocked, self.cooling_until - now), 3)
+        lanes = min((lane.wait() for lane in self.lanes if lane.ready), default=0.0)
+        return round(max(0.0, self.breaker.wait(), lanes, self.limited_for()), 3)
 
-    def available(self) -> bool:
-        """Tell whether it may be asked now."""
-        return self.ready and self.free_at() <= self.clock()
+    def available(self, without: Collection[Lane] = ()) -> bool:
+        """Tell whether it may be asked now, with a key other than those of ``without``."""
+        return (
+            self.breaker.free_at() <= self.clock()
+            and any(lane.available() for lane in self.lanes if lane not in without)
+            and self.limited_for() <= 0
+        )
 
-    def admit(self) -> Permit | None:
-        """Ask to send a request; a permit given must be settled."""
-        if not self.available():
+    def admit(self, without: Collection[Lane] = ()) -> Ticket | None:
+        """Ask to send a request; a ticket given must be settled or given back.
+
+        The key is the one with the fewest requests under way, then the least recently used.
+        """
+        lanes = [lane for lane in self.lanes if lane not in without and lane.available()]
+        if not lanes:
             return None
-        self.circuit, permit = admit(self.circuit, self.clock(), self.settings)
-        if permit is not None:
-            self.in_flight += 1
-        return permit
+        circuit = self.breaker.admit()
+        if circuit is None:
+            return None
+        lane = min(
+            lanes, key=lambda item: (not item.provider.healthy, item.in_flight, item.last_used)
+        )
+        key = lane.breaker.admit()
+        if key is None:
+            self.breaker.give_back(circuit)
+            return None
+        self._tickets += 1
+        lane.last_used = self._tickets
+        lane.in_flight += 1
+        if self.doubts:
+            # One call finds out; until it has, the others keep away.
+            self.doubted_until = self.clock() + lane.provider.config.timeout
+        return Ticket(lane, circuit, key)
+
+    async def lease(self, ticket: Ticket) -> bool:
+        """Make sure that no other process probes at the same time.
+
+        Returns:
+            Whether the request may be sent; otherwise the ticket has been given back.
+        """
+        lane = ticket.lane
+        wanted: list[tuple[str, str]] = []
+        if ticket.circuit.probe:
+            wanted.append((self.sharing.circuit_key, self.breaker.version))
+        if ticket.key.probe:
+            wanted.append((self.sharing.key_circuit(lane.provider), lane.breaker.version))
+        held: list[tuple[str, str]] = []
+        try:
+            for key, version in wanted:
+                if not await self.sharing.lease(key, version, self.rules.circuit.probe_lease):
+                    break
+                held.append((key, version))
+        finally:
+            if len(held) < len(wanted):
+                for key, version in held:
+                    self.sharing.release(key, version)
+                self._take_back(ticket)
+        return len(held) == len(wanted)
+
+    def _take_back(self, ticket: Ticket) -> None:
+        """Take back a ticket that was not used."""
+        self.breaker.give_back(ticket.circuit)
+        ticket.lane.breaker.give_back(ticket.key)
+        ticket.lane.in_flight -= 1
+
+    def _release_leases(self, ticket: Ticket, circuit: bool, key: bool) -> None:
+        """Let other processes probe what has told nothing here."""
+        lane = ticket.lane
+        if circuit:
+            self.sharing.release(self.sharing.circuit_key, self.breaker.version)
+        if key:
+            self.sharing.release(self.sharing.key_circuit(lane.provider), lane.breaker.version)
 
     def settle(
-        self, permit: Permit, outcome: Outcome, *, latency: float, error: ProviderError | None
+        self,
+        ticket: Ticket,
+        outcome: Outcome,
+        *,
+        latency: float,
+        error: ProviderError | None,
+        overtaken: bool = False,
     ) -> None:
-        """Take in how a permitted request ended.
+        """Take in how a request ended.
 
         Args:
-            permit: Its permit.
+            ticket: Its ticket.
             outcome: How it ended.
             latency: Seconds it took.
             error: Its error, if it failed.
+            overtaken: Whether it was cancelled because another provider was faster.
         """
-        self.in_flight -= 1
-        now = self.clock()
-        self.circuit = record(
-            self.circuit,
-            _effect(outcome, error),
-            permit,
-            now=now,
-            settings=self.settings,
-            random=self.random,
-        )
+        ticket.lane.in_flight -= 1
+        effect = self._effect(outcome, error)
+        if overtaken and ticket.probe:
+            # It had its time, and the circuit is open for a cause: not yet back.
+            effect = Effect.FAILURE
+        self._record(ticket, effect, of_key=outcome in KEY_OUTCOMES)
         if outcome is Outcome.RATE_LIMITED:
-            self._cool_down(now, error)
+            self._cool_down(ticket.lane, error)
         if outcome is Outcome.OK:
-            self._count_success(latency)
+            self._count_success(ticket.lane, latency)
         elif error is not None:
             self.failures += 1
             self.last_error = error
+            if effect in {Effect.FAILURE, Effect.TRIP}:
+                self.window = self.window.add(self.clock(), _RATE_WINDOW, bad=1)
 
-    def _count_success(self, latency: float) -> None:
+    def _effect(self, outcome: Outcome, error: ProviderError | None) -> Effect:
+        # What was refused before it was sent says nothing about the upstream.
+        if outcome is Outcome.INVALID_REQUEST and error is not None and error.status_code is None:
+            return Effect.NEUTRAL
+        return self.rules.policy[outcome].circuit
+
+    def _record(self, ticket: Ticket, effect: Effect, *, of_key: bool) -> None:
+        """Tell the circuits of provider and key, each what concerns it."""
+        if of_key:
+            circuit, key = Effect.NEUTRAL, effect
+        else:
+            circuit, key = effect, effect if effect is Effect.SUCCESS else Effect.NEUTRAL
+        lane = ticket.lane
+        self._release_leases(
+            ticket,
+            ticket.circuit.probe and circuit is Effect.NEUTRAL,
+            ticket.key.probe and key is Effect.NEUTRAL,
+        )
+        self.breaker.record(circuit, ticket.circuit)
+        lane.breaker.record(key, ticket.key)
+        if CircuitState.OPEN in {self.breaker.state, lane.breaker.state}:
+            lane.provider.healthy = False
+
+    def _count_success(self, lane: Lane, latency: float) -> None:
+        now = self.clock()
         self.successes += 1
-        self.succeeded_at = self.clock()
-        self.provider.healthy = True
-        known = latency if self.latency is None else self.latency
-        self.latency = known + _LATENCY_WEIGHT * (latency - known)
+        self.succeeded_at = now
+        self.doubts, self.doubted_until = 0, 0.0
+        lane.provider.healthy = True
+        self.window = self.window.add(now, _RATE_WINDOW, good=1)
+        self.latencies.add(latency)
+        self.sharing.tell_latency(self.latencies.average or latency)
 
-    def _cool_down(self, now: float, error: ProviderError | None) -> None:
+    def _cool_down(self, lane: Lane, error: ProviderError | None) -> None:
         asked = error.retry_after if error else None
         # Without a wish of the upstream's a second is a guess that does little harm.
-        wait = min(self.settings.max_cooldown, 1.0 if asked is None else asked)
-        self.cooling_until = max(self.cooling_until, now + wait)
+        wait = min(self.rules.circuit.max_cooldown, 1.0 if asked is None else asked)
+        lane.cooling_until = max(lane.cooling_until, self.clock() + wait)
+        lane.cooldown_version = self.sharing.tell_cooldown(lane.provider, lane.cooling_until)
 
-    def status(self) -> ProviderStatus:
-        """Describe how it is doing, in plain values."""
-        state, reason = self._state()
-        error = self.last_error or self.provider.last_error
-        return ProviderStatus(
-            name=self.name,
-            model=self.provider.model,
-            state=state,
-            reason=reason,
-            initialized=self.provider.initialized,
-            healthy=self.provider.healthy,
-            circuit=str(self.circuit.state),
-            in_flight=self.in_flight,
-            successes=self.successes,
-            failures=self.failures,
-            latency_ms=_milliseconds(self.latency),
-            check_ms=_milliseconds(self.check_seconds),
-            last_error=str(error) if error else None,
-            retry_after=(self.wait() or None) if self.ready else None,
-        )
+    def doubt(self) -> None:
+        """Let others be asked first for a while: a whole visit, retries included, has failed."""
+        doubted = _FIRST_DOUBT * 2 ** min(self.doubts, 30)
+        self.doubts += 1
+        self.doubted_until = self.clock() + min(self.rules.circuit.cooldown, doubted)
 
-    def _state(self) -> tuple[str, str | None]:
-        config = self.provider.config
-        reason = self.provider.last_error.message if self.provider.last_error else None
-        trouble = self.last_error.message if self.last_error else None
-        if not config.enabled:
-            return "disabled", config.disabled_reason or "enabled: false"
-        if not self.provider.initialized:
-            return "unavailable", reason or "not initialized yet"
-        if self.circuit.state is not CircuitState.CLOSED:
-            return "circuit_open", trouble
-        if self.cooling_until > self.clock():
-            return "cooling_down", trouble
-        if not self.provider.healthy:
-            return "unhealthy", reason
-        return "available", None
+    def trip(self, seconds: float) -> None:
+        """Set it aside for so many seconds."""
+        self.breaker.trip(seconds)
+
+    def reset(self) -> None:
+        """Forget every failure: close its circuits and end its cooldowns."""
+        self.breaker.reset()
+        for lane in self.lanes:
+            lane.breaker.reset()
+            lane.cooling_until = self.clock()
+            lane.cooldown_version = self.sharing.tell_cooldown(lane.provider, lane.cooling_until)
+        self.doubts, self.doubted_until = 0, 0.0
+
+    def shared_keys(self) -> list[str]:
+        """Return the names of what other processes may tell about it."""
+        keys = [self.sharing.circuit_key, self.sharing.latency_key]
+        for lane in self.lanes:
+            keys.append(self.sharing.key_circuit(lane.provider))
+            keys.append(self.sharing.key_cooldown(lane.provider))
+        return keys
+
+    def adopt(self, told: Mapping[str, Entry], asked_at: float) -> None:
+        """Take over what other processes have told.
+
+        Args:
+            told: The entries by name.
+            asked_at: When the question for them was sent.
+        """
+        if entry := told.get(self.sharing.circuit_key):
+            self.breaker.adopt(entry, asked_at)
+        if entry := told.get(self.sharing.latency_key):
+            average = entry.data.get("average")
+            if isinstance(average, int | float):
+                self.latencies.adopt(float(average))
+        for lane in self.lanes:
+            if entry := told.get(self.sharing.key_circuit(lane.provider)):
+                lane.breaker.adopt(entry, asked_at)
+            entry = told.get(self.sharing.key_cooldown(lane.provider))
+            if entry is not None and entry.version != lane.cooldown_version:
+                lane.cooldown_version, lane.cooling_until = entry.version, entry.until
 
 
 def require_provider(given: object) -> None:
@@ -183,19 +369,3 @@ def require_provider(given: object) -> None:
             "a provider is a ProviderBase that was given its ProviderConfig,"
             f" not a {type(given).__name__}; call super().__init__(config)"
         )
-
-
-def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 2)
-
-
-def _effect(outcome: Outcome, error: ProviderError | None) -> Effect:
-    # What was refused before it was sent says nothing about the upstream.
-    if outcome is Outcome.INVALID_REQUEST and error is not None and error.status_code is None:
-        return Effect.NEUTRAL
-    return TABLE[outcome].circuit
-
-
-def is_trip(outcome: Outcome) -> bool:
-    """Tell whether an outcome needs a person: a refused key or an empty account."""
-    return TABLE[outcome].circuit is Effect.TRIP

@@ -6,27 +6,22 @@ import asyncio
 import os
 import random as chance
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Self, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing
+from typing import Any, Self
 
 from ...config.provider_settings import ManagerSettings
 from ..base import ProviderBase
-from ..errors import ProviderConfigError
 from ..observability.logging import get_logger
-from ..types import GenerationResult, Outcome, Prompt, ProviderStatus, Request, StreamChunk
-from .circuit_breaker import CircuitSettings
+from ..types import GenerationResult, Prompt, ProviderStatus, Request, StreamChunk
+from .course import Tools
 from .discovery import build_plugins, read_configuration
-from .failover import FailoverLoop, OpenAttempt
+from .dispatch import Dispatcher
 from .health_monitor import HealthMonitor
 from .lifecycle import Lifecycle
-from .member import Member, require_provider
-from .results import ask_for_answer, with_records
-from .routing import candidates_for, concerned, make_request, own_arguments
-from .selection import find_strategy
-from .startup import PATIENCE
-from .streaming import OpenStream, close, follow, open_stream
-
-T = TypeVar("T")
+from .members import Members
+from .routing import check_seconds, make_request
+from .status import describe
 
 _log = get_logger("amas.providers.manager")
 
@@ -51,22 +46,19 @@ class ProviderManager:
         random: Callable[[], float] = chance.random,
     ) -> None:
         self.settings = settings or ManagerSettings()
-        self.fallback_chain: list[str] = []
         self.warnings: tuple[str, ...] = ()
         self._clock = clock
-        self._random = random
-        self._members: dict[str, Member] = {}
-        self._loop = FailoverLoop(
-            clock=clock, random=random, failover=self.settings.failover_enabled
-        )
-        monitor = HealthMonitor(
-            lambda: list(self._members.values()),
+        self._members = Members(self.settings, clock, random)
+        self._monitor = HealthMonitor(
+            lambda: list(self._members.by_name.values()),
             interval=self.settings.health_check_interval,
             clock=clock,
             random=random,
         )
-        self._life = Lifecycle(self._members, monitor, enabled=self.settings.enabled)
-        self._calls = 0
+        self._life = Lifecycle(self._members, self._monitor, enabled=self.settings.enabled)
+        self._dispatcher = Dispatcher(
+            self.settings, self._members, self._life, Tools(clock, random)
+        )
 
     @classmethod
     def from_config(cls, source: str | os.PathLike[str] | Mapping[str, Any]) -> Self:
@@ -85,7 +77,7 @@ class ProviderManager:
         settings, providers = read_configuration(source)
         manager = cls(settings.manager)
         for provider in providers:
-            manager._add(provider)
+            manager._members.add(provider)
         manager.warnings = settings.warnings
         for warning in settings.warnings:
             _log.warning("configuration", warning=warning)
@@ -94,12 +86,21 @@ class ProviderManager:
     @property
     def providers(self) -> dict[str, ProviderBase]:
         """Every registered provider, by name."""
-        return {name: member.provider for name, member in self._members.items()}
+        return {name: item.lanes[0].provider for name, item in self._members.by_name.items()}
+
+    @property
+    def fallback_chain(self) -> list[str]:
+        """Names of the providers in the order they stand in for each other; may be changed."""
+        return self._members.order
+
+    @fallback_chain.setter
+    def fallback_chain(self, names: Iterable[str]) -> None:
+        self._members.order = list(names)
 
     @property
     def active_providers(self) -> list[str]:
         """Names of the providers that take part, in fallback order."""
-        return [member.name for member in self._chain() if member.ready and member.provider.healthy]
+        return [member.name for member in self._members.chain() if member.healthy]
 
     async def register_provider(self, provider: ProviderBase) -> bool:
         """Add a provider at the end of the fallback chain, and start it.
@@ -114,22 +115,8 @@ class ProviderManager:
         Raises:
             ProviderConfigError: It is no provider, or its name is taken.
         """
-        member = self._add(provider)
+        member = self._members.add(provider)
         return (await self._life.start_some([member]))[member.name]
-
-    def _add(self, provider: ProviderBase) -> Member:
-        require_provider(provider)
-        if provider.name in self._members:
-            raise ProviderConfigError(
-                "a provider of this name is registered already; give it another name",
-                field="name",
-                provider=provider.name,
-            )
-        settings = CircuitSettings(**self.settings.circuit_breaker.model_dump())
-        member = Member(provider, settings, self._clock, self._random)
-        self._members[provider.name] = member
-        self.fallback_chain.append(provider.name)
-        return member
 
     async def discover(self) -> dict[str, bool]:
         """Register every installed plugin that is not registered yet.
@@ -143,8 +130,8 @@ class ProviderManager:
             ProviderConfigError: One of them is unusable; then none is registered.
         """
         # In a thread: it imports the plugins.
-        built = await asyncio.to_thread(build_plugins, frozenset(self._members))
-        return await self._life.start_some([self._add(provider) for provider in built])
+        built = await asyncio.to_thread(build_plugins, frozenset(self._members.by_name))
+        return await self._life.start_some([self._members.add(provider) for provider in built])
 
     async def initialize_all_providers(self) -> dict[str, bool]:
         """Start all providers at the same time.
@@ -162,18 +149,15 @@ class ProviderManager:
         """
         await self._life.ensure_started()
         return await self._life.check(
-            [member for member in self._chain() if not member.misconfigured]
+            [member for member in self._members.chain() if not member.misconfigured]
         )
 
     async def get_available_provider(self) -> ProviderBase | None:
         """Return the provider that a call would ask first now; None if nobody can be asked."""
         if not self._life.takes_calls:
             return None
-        await self._life.ensure_started()
-        order = find_strategy(self.settings.strategy)
-        request = self._request("", {})
-        candidates = candidates_for(request, self._chain(), order, call=self._calls)
-        return next((member.provider for member in candidates if member.available()), None)
+        first = await self._dispatcher.first(self._request("", {}))
+        return None if first is None else first.provider
 
     async def generate(
         self,
@@ -219,11 +203,7 @@ class ProviderManager:
                 caller=caller,
             )
 
-            async def ask(member: Member, arguments: Mapping[str, Any]) -> GenerationResult:
-                return await ask_for_answer(member, request, arguments)
-
-            opened = await self._ask(request, strategy, ask)
-            return with_records(opened.value, opened.settle(Outcome.OK))
+            return await self._dispatcher.answer(request, strategy)
 
     async def stream(
         self,
@@ -238,10 +218,12 @@ class ProviderManager:
     ) -> AsyncIterator[StreamChunk]:
         """Answer a prompt piece by piece; the arguments are those of ``generate``.
 
-        Another provider takes over only until the first content has come.
+        Another provider takes over until the first content has come; after that only where
+        ``stream_recovery`` says so.
 
         Yields:
-            The pieces. The last one has ``finish_reason``, ``usage`` and ``attempts``.
+            The pieces. The last one has ``finish_reason``, ``usage`` and ``attempts``; one
+            with an ``event`` tells that another provider has taken over.
 
         Raises:
             StreamInterruptedError: The stream broke off; ``partial_text`` has what came.
@@ -257,18 +239,9 @@ class ProviderManager:
                 caller=caller,
             )
 
-            async def ask(member: Member, arguments: Mapping[str, Any]) -> OpenStream:
-                return await open_stream(
-                    member, member.provider.stream(request.prompt, **arguments)
-                )
-
-            opened = await self._ask(request, strategy, ask)
-            chunks = follow(opened, request, self._clock)
-            try:
+            async with aclosing(self._dispatcher.stream(request, strategy)) as chunks:
                 async for chunk in chunks:
                     yield chunk
-            finally:
-                await close(chunks)
 
     def _request(
         self,
@@ -281,52 +254,51 @@ class ProviderManager:
         return make_request(
             prompt,
             params,
-            known=self._members,
+            known=self._members.by_name,
             now=self._clock(),
             seconds=self.settings.deadline if deadline is None else deadline,
             **named,
         )
 
-    async def _ask(
-        self,
-        request: Request,
-        strategy: str | None,
-        ask: Callable[[Member, Mapping[str, Any]], Awaitable[T]],
-    ) -> OpenAttempt[T]:
-        """Find out whom to ask, and ask them in turn."""
-        order = find_strategy(strategy or self.settings.strategy)
-        failover = self.settings.failover_enabled
-        first_call = await self._life.ensure_started(request.deadline - self._clock())
-        chain = concerned(request, self._chain(), failover=failover)
-        if not first_call and not any(member.ready for member in chain):
-            # Nobody has started well so far: perhaps by now somebody would, such as a
-            # local model that was switched on after this service.
-            await self._life.start_some(
-                [member for member in chain if not member.misconfigured],
-                patience=PATIENCE,
-                limit=request.deadline - self._clock(),
-            )
-        self._calls += 1
-        candidates = candidates_for(request, chain, order, call=self._calls - 1)
-        if not failover:
-            candidates = candidates[:1]
-            chain = candidates or chain
-        arguments = own_arguments(request, candidates)
-        return await self._loop.run(
-            request,
-            candidates,
-            lambda member: ask(member, arguments[member.name]),
-            everybody=chain,
-        )
-
-    def _chain(self) -> list[Member]:
-        """Return the members in fallback order; who is not named in it comes last."""
-        names = dict.fromkeys((*self.fallback_chain, *self._members))
-        return [self._members[name] for name in names if name in self._members]
-
     def status(self) -> dict[str, ProviderStatus]:
-        """Describe how each provider is doing, in plain values, in fallback order."""
-        return {member.name: member.status() for member in self._chain()}
+        """Describe how each provider is doing, in plain values, in fallback order.
+
+        What other processes have told is in it as of the last call; see ``refresh``.
+        """
+        next_check = self._monitor.next_round
+        return {
+            member.name: describe(member, None if member.misconfigured else next_check)
+            for member in self._members.chain()
+        }
+
+    async def refresh(self) -> None:
+        """Hear what other processes have told of the providers, where the state is shared."""
+        await self._members.hear()
+
+    def trip(self, name: str, seconds: float | None = None) -> None:
+        """Set a provider aside by hand, such as for its maintenance.
+
+        Args:
+            name: Name of the provider.
+            seconds: For how long; then a probe is let through. The longest cooldown if None.
+
+        Raises:
+            InvalidRequestError: There is no such provider, or no such time.
+        """
+        member = self._members.named(name)
+        length = self.settings.circuit_breaker.max_cooldown if seconds is None else seconds
+        member.trip(check_seconds("seconds", length))
+
+    def reset(self, name: str) -> None:
+        """Take a provider back by hand: close its circuits, and end its cooldowns.
+
+        Args:
+            name: Name of the provider.
+
+        Raises:
+            InvalidRequestError: There is no such provider.
+        """
+        self._members.named(name).reset()
 
     async def shutdown(self, grace: float = 10.0) -> None:
         """Take no more calls, let running ones finish, and give back everything.

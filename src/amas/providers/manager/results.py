@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import ProviderUnavailableError
-from ..types import Attempt, GenerationResult, Request
+from ..base import ProviderBase
+from ..errors import BadResponseError, ProviderUnavailableError
+from ..types import Attempt, GenerationResult, Request, ResponseCheck
 from .member import Member
+from .needs import wants_json
 
 
 async def ask_for_answer(
-    member: Member, request: Request, arguments: Mapping[str, Any]
+    member: Member, provider: ProviderBase, request: Request, arguments: Mapping[str, Any]
 ) -> GenerationResult:
-    """Ask one provider, and fill in what its answer leaves open.
+    """Ask one provider, fill in what its answer leaves open, and check it.
+
+    Args:
+        member: Whom to ask.
+        provider: The provider, with the key whose turn it is.
+        request: The call.
+        arguments: What it is called with.
 
     Raises:
         ProviderUnavailableError: It is not an answer: no mapping, or without content.
+        BadResponseError: It fails a check that the configuration asks for.
         ProviderError: What the provider raised.
     """
-    answer: object = await member.provider.generate(request.prompt, **arguments)
+    answer: object = await provider.generate(request.prompt, **arguments)
     if not isinstance(answer, Mapping):
         raise _no_answer(member)
     tool_calls = list(answer.get("tool_calls") or ())
@@ -28,6 +38,8 @@ async def ask_for_answer(
         content = ""
     if not isinstance(content, str):
         raise _no_answer(member)
+    if member.rules.response_checks:
+        check_answer(member, content, arguments, called=bool(tool_calls))
     usage = answer.get("usage")
     return GenerationResult(
         content=content,
@@ -44,6 +56,37 @@ async def ask_for_answer(
         attempts=[],
         dropped_params=list(answer.get("dropped_params") or ()),
     )
+
+
+def check_answer(
+    member: Member, content: str, arguments: Mapping[str, Any], *, called: bool
+) -> None:
+    """Check a complete answer as the configuration asks.
+
+    Args:
+        member: Who gave it.
+        content: Its text.
+        arguments: What the provider was called with.
+        called: Whether it calls tools, which is an answer without content too.
+
+    Raises:
+        BadResponseError: It is empty, or not JSON although that was asked.
+    """
+    checks = member.rules.response_checks
+    if called:
+        return
+    if ResponseCheck.NOT_EMPTY in checks and not content.strip():
+        raise BadResponseError("the answer is empty", provider=member.name)
+    if ResponseCheck.JSON in checks and wants_json(arguments) and not _is_json(content):
+        raise BadResponseError("the answer is not the JSON that was asked", provider=member.name)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _no_answer(member: Member) -> ProviderUnavailableError:

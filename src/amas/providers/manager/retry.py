@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import ProviderError
-from .policy import Retry, Rule
+from ..types import Retry
+from .policy import Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,16 @@ class RetryPolicy:
     def _wait(
         self, rule: Rule, error: ProviderError, retries_done: int, random: Callable[[], float]
     ) -> float | None:
+        if rule.retry is Retry.NO or (rule.retry is Retry.ONCE and retries_done > 0):
+            return None
         asked = error.retry_after
+        if asked is not None:
+            # A little later than asked, or everybody would come back at once.
+            return asked + random() * self.base if asked <= self.short_wait else None
         match rule.retry:
-            case Retry.ONCE if retries_done == 0:
+            case Retry.ONCE:
                 return random() * self.base
-            case Retry.BACKOFF if asked is None:
+            case Retry.BACKOFF:
                 return float(random() * min(self.ceiling, self.base * 2 ** min(retries_done, 30)))
-            case Retry.BACKOFF | Retry.SHORT_WAIT if asked is not None and asked <= self.short_wait:
-                # A little later than asked, or everybody would come back at once.
-                return asked + random() * self.base
             case _:
                 return None

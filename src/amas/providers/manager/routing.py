@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import uuid
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from ..errors import InvalidRequestError, NoProviderAvailableError, suggestion
-from ..types import Prompt, Request
+from ..types import Capability, Prompt, Request
 from .member import Member
-from .selection import Strategy
+from .needs import lacks, needs_of
+from .selection import Standing, Strategy, priority
+from .status import describe
+
+# Tokens of an answer whose length nobody has bounded, for comparing prices.
+_TYPICAL_ANSWER = 500
 
 # What would send a request elsewhere or as somebody else, whoever the provider is.
 _ROUTING = frozenset(
@@ -60,8 +66,7 @@ def make_request(
         InvalidRequestError: The deadline is not one, the prompt is not one, or a
             parameter would route the request elsewhere.
     """
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
-        raise InvalidRequestError("deadline must be a number of seconds above 0")
+    allowed = check_seconds("deadline", seconds)
     _check_prompt(prompt)
     routing = sorted(_ROUTING & params.keys())
     if routing:
@@ -80,12 +85,24 @@ def make_request(
     return Request(
         id=uuid.uuid4().hex,
         prompt=prompt,
-        deadline=now + seconds,
+        deadline=now + allowed,
         params=own,
         model=model,
         provider=provider,
         caller=caller,
+        needs=needs_of(prompt, own),
     )
+
+
+def check_seconds(name: str, seconds: object) -> float:
+    """Return a length of time.
+
+    Raises:
+        InvalidRequestError: It is none.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        raise InvalidRequestError(f"{name} must be a number of seconds above 0")
+    return seconds
 
 
 def _check_prompt(prompt: object) -> None:
@@ -104,7 +121,12 @@ def _check_prompt(prompt: object) -> None:
 
 
 def candidates_for(
-    request: Request, chain: Sequence[Member], order: Strategy, *, call: int
+    request: Request,
+    chain: Sequence[Member],
+    order: Strategy,
+    random: Callable[[], float],
+    *,
+    failover: bool = True,
 ) -> list[Member]:
     """Order the providers for a call.
 
@@ -112,25 +134,98 @@ def candidates_for(
         request: The call.
         chain: All members, in fallback order.
         order: The strategy.
-        call: Number of the call, for strategies that take turns.
+        random: Source of numbers in [0, 1), for strategies that draw.
+        failover: Whether others stand in; without, nobody goes before one that failed of late.
 
     Returns:
-        The members that are ready: the asked-for one first, then those configured
-        with the model asked for, then the strategy's order. Unhealthy ones come
-        last rather than never, so that a wrong probe locks nobody out.
+        The members that are ready and can serve it: the asked-for one first, then those
+        configured with the model asked for, then the strategy's order. Those that failed
+        of late or are not healthy come last rather than never, so that a wrong probe locks
+        nobody out.
+
+    Raises:
+        InvalidRequestError: Nobody can do what the call needs.
     """
-    ready = {member.name: member for member in chain if member.ready}
-    ordered = [ready[name] for name in order(list(ready), call)]
-    return sorted(ordered, key=lambda member: _rank(member, request))
+    able = _able(request, [member for member in chain if member.ready])
+    ranks: dict[int, list[Member]] = {}
+    for member in able:
+        ranks.setdefault(_rank(member, request, failover), []).append(member)
+    return [
+        member for rank in sorted(ranks) for member in _ordered(ranks[rank], request, order, random)
+    ]
 
 
-def _rank(member: Member, request: Request) -> int:
+def _ordered(
+    members: list[Member], request: Request, order: Strategy, random: Callable[[], float]
+) -> list[Member]:
+    if len(members) == 1 or order is priority:
+        return members
+    by_name = {member.name: member for member in members}
+    standings = [_standing(member, request) for member in members]
+    return [by_name[name] for name in order(standings, random)]
+
+
+def _standing(member: Member, request: Request) -> Standing:
+    price, needs = member.provider.price, request.needs
+    answer = _TYPICAL_ANSWER if needs.answer_tokens is None else needs.answer_tokens
+    return Standing(
+        name=member.name,
+        weight=member.provider.config.weight,
+        in_flight=member.bulkhead.in_flight,
+        last_picked=member.last_picked,
+        latency=member.latencies.average,
+        success_rate=member.expected_success,
+        price=None if price is None else price.of(needs.prompt_tokens, answer),
+    )
+
+
+def _able(request: Request, ready: list[Member]) -> list[Member]:
+    """Return who can serve a call; who was asked for by name decides that itself."""
+    lacking = {
+        member.name: lacks(member.provider, request.needs)
+        for member in ready
+        if member.name != request.provider
+    }
+    able = [member for member in ready if not lacking.get(member.name)]
+    if ready and not able:
+        reasons = ", ".join(f"{name} lacks {_words(parts)}" for name, parts in lacking.items())
+        raise InvalidRequestError(
+            f"no provider can serve this request: {reasons}", request_id=request.id
+        )
+    return fitting(able, request)
+
+
+def fitting(members: list[Member], request: Request) -> list[Member]:
+    """Return those whose context window fits the prompt, else those with the largest.
+
+    The length is an estimate, so whoever comes nearest may still answer.
+    """
+    windows = {member.name: _window(member, request) for member in members}
+    fits = [item for item in members if windows[item.name] >= request.needs.prompt_tokens]
+    largest = max(windows.values(), default=0)
+    return fits or [item for item in members if windows[item.name] == largest]
+
+
+def _window(member: Member, request: Request) -> float:
+    window = member.provider.context_window
+    return math.inf if window is None or member.name == request.provider else window
+
+
+def _words(parts: frozenset[Capability]) -> str:
+    return " and ".join(sorted(parts))
+
+
+def _rank(member: Member, request: Request, failover: bool) -> int:
     if request.provider is not None:
         if member.name == request.provider:
             return 0
     elif request.model is not None and member.provider.model == request.model:
         return 0
-    return 1 if member.provider.healthy else 2
+    if not failover:
+        return 1
+    if member.shunned:
+        return 3
+    return 2 if member.doubtful or not member.available() else 1
 
 
 def concerned(request: Request, chain: Sequence[Member], *, failover: bool) -> list[Member]:
@@ -156,7 +251,7 @@ def _asked(request: Request, chain: Sequence[Member]) -> Member:
         )
     asked = chain[names.index(request.provider)]
     if asked.misconfigured:
-        reason = asked.status()["reason"]
+        reason = describe(asked)["reason"]
         raise NoProviderAvailableError(
             f"provider {asked.name!r} cannot be asked: {reason}",
             provider=asked.name,

@@ -26,9 +26,10 @@ async def start_members(
         For each one whether it is ready now. Those still under way go on.
     """
     pending = {
-        begin_check(member)
+        begin_check(lane)
         for member in members
-        if member.provider.config.enabled and not member.provider.initialized
+        for lane in member.lanes
+        if lane.provider.config.enabled and not lane.provider.initialized
     }
     loop = asyncio.get_running_loop()
     began = loop.time()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
 from ..base.provider_base import unexpected
 from ..errors import (
+    BadResponseError,
     ProviderError,
     ProviderTimeoutError,
     ProviderUnavailableError,
     StreamInterruptedError,
 )
 from ..observability.logging import get_logger
-from ..types import Outcome, Request, StreamChunk
-from .failover import OpenAttempt, is_cancelled
+from ..types import Outcome, Request, ResponseCheck, StreamChunk
+from .attempt import OpenAttempt, is_cancelled
 from .member import Member
 
 _log = get_logger("amas.providers.streaming")
@@ -34,15 +35,20 @@ async def open_stream(member: Member, stream: AsyncIterable[StreamChunk]) -> Ope
 
     Raises:
         ProviderUnavailableError: It ended, or broke off, without any.
+        BadResponseError: It said that it is finished before any, and that is checked.
         ProviderError: What the provider raised.
     """
+    not_empty = ResponseCheck.NOT_EMPTY in member.rules.response_checks
     source = aiter(stream)
     head: list[StreamChunk] = []
     opened = False
     try:
         async for chunk in source:
             head.append(chunk)
-            if chunk.content or chunk.tool_calls or chunk.reasoning_content or chunk.finish_reason:
+            begun = chunk.content or chunk.tool_calls or chunk.reasoning_content
+            if chunk.finish_reason and not begun and not_empty:
+                raise BadResponseError("the answer is empty", provider=member.name)
+            if begun or chunk.finish_reason:
                 opened = True
                 return OpenStream(source, head)
     except StreamInterruptedError as error:
@@ -71,7 +77,7 @@ async def close(source: AsyncIterator[StreamChunk]) -> None:
 
 async def follow(
     opened: OpenAttempt[OpenStream], request: Request, clock: Callable[[], float]
-) -> AsyncIterator[StreamChunk]:
+) -> AsyncGenerator[StreamChunk, None]:
     """Yield an open stream to its end, and settle its attempt.
 
     The last chunk is given out after the attempt is settled, and carries the

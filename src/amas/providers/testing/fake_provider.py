@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from typing_extensions import override
@@ -80,6 +81,7 @@ class FakeProvider(ProviderBase):
         context_window: Tokens it takes in; unknown if None.
         max_retries: How often the manager may ask it again.
         sleep: Waits a number of seconds.
+        keys: How many keys it has; each call uses one of them.
     """
 
     def __init__(
@@ -95,8 +97,11 @@ class FakeProvider(ProviderBase):
         context_window: int | None = None,
         max_retries: int = 0,
         sleep: Callable[[float], Any] = asyncio.sleep,
+        keys: int = 1,
     ) -> None:
-        super().__init__(ProviderConfig(name, model=model, max_retries=max_retries))
+        secrets = [f"{name}-key-{number}" for number in range(1, keys + 1)] if keys > 1 else []
+        config = ProviderConfig(name, model=model, max_retries=max_retries, api_keys=secrets)
+        super().__init__(config)
         self.capabilities = capabilities
         self.context_window = context_window
         self.calls: list[RecordedCall] = []
@@ -107,6 +112,19 @@ class FakeProvider(ProviderBase):
         self._script = list(script)
         self._default = default
         self._sleep = sleep
+        self._others: tuple[FakeProvider, ...] = ()
+
+    @override
+    def for_each_key(self) -> Sequence[FakeProvider]:
+        """Return one provider per key; they follow one script, and keep their calls together."""
+        if not self._others:
+            self._others = tuple(self._with_key(key) for key in self.config.api_keys[1:])
+        return (self, *self._others)
+
+    def _with_key(self, key: str) -> FakeProvider:
+        other = copy(self)
+        other.config = replace(self.config, api_key=key, api_keys=())
+        return other
 
     @override
     async def initialize(self) -> bool:

@@ -1,0 +1,15 @@
+"""What every section below ``providers:`` has in common."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """A section: frozen, strict, unknown keys rejected.
+
+    Titles, descriptions and examples of its fields are data: the JSON schema and the
+    messages about mistakes are made from them. Times are in seconds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)

@@ -1,0 +1,118 @@
+"""The sections ``security:``, ``audit:`` and ``alerts:`` as models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from .field_types import (
+    Count,
+    Dollars,
+    Interval,
+    MasterKey,
+    Text,
+    Texts,
+    Webhook,
+    as_text,
+)
+from .section import Section
+
+PlaintextPolicy: TypeAlias = Literal["allow", "warn", "forbid"]
+AuditContent: TypeAlias = Literal["none", "hash", "full"]
+
+
+class AccessRule(Section):
+    """What one caller may do; what is left out is not restricted."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_empty(cls, value: object) -> object:
+        # Elsewhere an empty value is the default; here that would lift the restriction.
+        if value is None:
+            raise PydanticCustomError("empty", "is empty, which restricts nothing")
+        return value
+
+    providers: Texts | None = Field(
+        default=None,
+        title="Providers",
+        description="Names of the providers the caller may use.",
+        examples=[["openai", "local"]],
+    )
+    models: Texts | None = Field(
+        default=None,
+        title="Models",
+        description="Patterns of the models the caller may use, as in a shell.",
+        examples=[["openai/*"]],
+    )
+    max_tokens: Count | None = Field(
+        default=None,
+        title="Most tokens",
+        description="The most tokens the caller may ask for in one answer.",
+        examples=[2000],
+    )
+    budget_usd_per_day: Dollars | None = Field(
+        default=None,
+        title="Budget",
+        description="US dollars the caller may spend in a day.",
+        examples=[5],
+    )
+
+
+class SecuritySettings(Section):
+    """How keys are kept, and the rules for callers."""
+
+    master_key: MasterKey | None = Field(
+        default=None,
+        title="Master key",
+        description="Opens the enc: values; best a ${VAR}, file: or keyring: reference.",
+        examples=["${AMAS_MASTER_KEY}"],
+    )
+    plaintext_keys: Annotated[PlaintextPolicy, BeforeValidator(as_text)] = Field(
+        default="warn",
+        title="Plaintext keys",
+        description="What happens when a key stands in the file as plain text.",
+        examples=["warn"],
+    )
+    access: Mapping[str, AccessRule] = Field(
+        default_factory=dict,
+        title="Access",
+        description="Rules by caller.",
+        examples=[{"osint_agent": {"providers": ["openai", "local"], "max_tokens": 2000}}],
+    )
+
+
+class AuditSettings(Section):
+    """The record of every call."""
+
+    path: Text | None = Field(
+        default=None,
+        title="Path",
+        description="File the records are appended to; without it they go to a logger.",
+        examples=["logs/provider-audit.jsonl"],
+    )
+    content: Annotated[AuditContent, BeforeValidator(as_text)] = Field(
+        default="none",
+        title="Content",
+        description="What of prompts and answers is recorded: none, hash or full.",
+        examples=["none"],
+    )
+
+
+class AlertSettings(Section):
+    """Who is told when a provider needs somebody."""
+
+    webhook: Webhook | None = Field(
+        default=None,
+        title="Webhook",
+        description="Address alerts are posted to; a credential, so best a reference.",
+        examples=["${ALERT_WEBHOOK}"],
+    )
+    min_interval: Interval = Field(
+        default=300.0,
+        title="Least interval",
+        description="Seconds between two alerts about the same thing.",
+        examples=[300],
+    )

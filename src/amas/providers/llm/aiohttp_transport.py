@@ -1,0 +1,279 @@
+"""httpx's requests over aiohttp's connections, which end when the call that uses them does.
+
+httpcore, which httpx brings along, keeps connections of calls that were cancelled while
+connecting (its issue 1093). Here whatever a call has opened is gone when the call is:
+answered, failed, cancelled or left early.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+from weakref import WeakSet
+
+import aiohttp
+import httpx
+from aiohttp.connector import Connection
+from aiohttp.http_exceptions import HttpProcessingError
+from typing_extensions import override
+from yarl import URL
+
+CONNECT_SECONDS = 10.0
+
+# Below the five seconds after which common servers (uvicorn, Node) hang up on who is silent:
+# whoever sends into that moment cannot know whether the request was read.
+_KEEP_ALIVE_SECONDS = 4.0
+_CLOSE_SECONDS = 1.0
+_LONGEST_HEADER = 64 * 1024
+# From here on a body is written in pieces, between which the loop can do something else.
+_LARGE_BODY = 64 * 1024
+# aiohttp's own; httpx has put into the request what belongs there.
+_NO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+
+# The first that fits; the classes of aiohttp are derived from each other.
+_ERRORS: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
+    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
+    (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
+    (aiohttp.ClientConnectorError, httpx.ConnectError),
+    (aiohttp.ServerDisconnectedError, httpx.RemoteProtocolError),
+    (aiohttp.ClientPayloadError, httpx.RemoteProtocolError),
+    (aiohttp.ClientResponseError, httpx.RemoteProtocolError),
+    (HttpProcessingError, httpx.RemoteProtocolError),
+    (aiohttp.NonHttpUrlClientError, httpx.UnsupportedProtocol),
+    (aiohttp.ClientConnectionError, httpx.ReadError),
+    (OSError, httpx.ReadError),
+    (ValueError, httpx.LocalProtocolError),  # a URL or a method that cannot be sent
+    (aiohttp.ClientError, httpx.ReadError),
+)
+
+
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """A pool of connections without redirects, cookies, proxies or headers of its own.
+
+    It belongs to the loop of its first request. A request is sent once; only GET, which
+    changes nothing, is sent again by aiohttp if the connection breaks before the answer.
+
+    Args:
+        ssl_context: Which certificates to trust.
+    """
+
+    def __init__(self, ssl_context: ssl.SSLContext) -> None:
+        self._ssl_context = ssl_context
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._timers: set[asyncio.Timeout] = set()
+        self._bodies: WeakSet[_Body] = WeakSet()
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+
+    @override
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; return its answer, of which the head has come.
+
+        Raises:
+            httpx.TransportError: What went wrong, in httpx's classes.
+        """
+        asked = await _asked(request)
+        session = self._ensure_session()
+        seconds = request.extensions.get("timeout", {})
+        connect, read, write = (seconds.get(name) for name in ("connect", "read", "write"))
+        connect = min(connect or CONNECT_SECONDS, CONNECT_SECONDS)
+        asked["timeout"] = aiohttp.ClientTimeout(total=None, connect=connect, sock_read=read)
+        # aiohttp waits without limit for a body to be taken; all three can only end together.
+        timer = asyncio.timeout(connect + write + read if write and read else None)
+        try:
+            async with timer:
+                self._timers.add(timer)
+                if self._sockets:
+                    await _notice_closed_connections()
+                answer = await session.request(**asked)
+        except BaseException as error:
+            translated = self._translate(error, timer, request)
+            if translated is None:
+                raise
+            raise translated from error
+        finally:
+            self._timers.discard(timer)
+        body = _Body(answer, request)
+        self._bodies.add(body)
+        return httpx.Response(
+            answer.status,
+            headers=list(answer.raw_headers),
+            stream=body,
+            extensions={
+                "http_version": b"HTTP/1.0" if answer.version == (1, 0) else b"HTTP/1.1",
+                "reason_phrase": (answer.reason or "").encode("ascii", "ignore"),
+            },
+        )
+
+    def _ensure_session(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise RuntimeError("the transport has been closed")
+        if self._session is None:
+            self._loop = asyncio.get_running_loop()
+            connector = aiohttp.TCPConnector(
+                ssl=self._ssl_context,
+                limit=0,
+                keepalive_timeout=_KEEP_ALIVE_SECONDS,
+                resolver=aiohttp.ThreadedResolver(),
+                socket_factory=self._open_socket,
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=_NO_HEADERS,
+                auto_decompress=False,
+                trust_env=False,
+                response_class=_Answer,
+                max_line_size=_LONGEST_HEADER,
+                max_field_size=_LONGEST_HEADER,
+            )
+        return self._session
+
+    def _open_socket(self, address: Any) -> socket.socket:
+        """Open a socket for aiohttp, and remember it until it is closed."""
+        family, kind, protocol, *_ = address
+        opened = socket.socket(family, kind, protocol)
+        self._sockets.add(opened)
+        return opened
+
+    def _translate(
+        self, error: BaseException, timer: asyncio.Timeout, request: httpx.Request
+    ) -> httpx.TransportError | None:
+        if isinstance(error, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if task is not None and not task.cancelling():
+                # aiohttp's own: those who wait for a name are cancelled when it is closed.
+                return httpx.ConnectError("the client has been closed", request=request)
+        elif timer.expired() and isinstance(error, TimeoutError):
+            if self._closed:
+                return httpx.ConnectError("the client has been closed", request=request)
+            return httpx.WriteTimeout("the request was not taken in time", request=request)
+        return _translated(error, request)
+
+    @override
+    async def aclose(self) -> None:
+        """End what is under way, and wait until every socket is closed."""
+        self._closed = True
+        session, self._session = self._session, None
+        if session is None or self._loop is None:
+            return
+        if self._loop.is_closed():
+            for orphan in list(self._sockets):
+                orphan.close()
+            with suppress(RuntimeError):  # what would have to be told to that loop
+                await session.close()
+            return
+        for timer in self._timers:
+            timer.reschedule(self._loop.time())
+        for body in list(self._bodies):
+            body.abort()
+        for each in list(self._sockets):
+            with suppress(OSError):  # closed already, or not connected yet
+                # Its owner notices and closes it, also if it waits for a peer that is silent.
+                each.shutdown(socket.SHUT_RDWR)
+        await session.close()
+        end = self._loop.time() + _CLOSE_SECONDS
+        while self._busy() and self._loop.time() < end:  # noqa: ASYNC110 -- sockets tell nobody
+            await asyncio.sleep(0.001)
+
+    def _busy(self) -> bool:
+        return bool(self._timers) or any(each.fileno() >= 0 for each in self._sockets)
+
+
+class _Answer(aiohttp.ClientResponse):
+    """An answer that takes its connection along if it does not come."""
+
+    @override
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        try:
+            return await super().start(connection)
+        except BaseException:
+            _abort(connection)
+            raise
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of an answer, piece by piece as it comes."""
+
+    def __init__(self, answer: aiohttp.ClientResponse, request: httpx.Request) -> None:
+        self._answer = answer
+        self._request = request
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._answer.content.iter_any():
+                yield piece
+        except BaseException as error:
+            self.abort()
+            translated = _translated(error, self._request)
+            if translated is None:
+                raise
+            raise translated from error
+
+    @override
+    async def aclose(self) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        """Give the rest up, if there is any, and the connection with it."""
+        _abort(self._answer.connection)
+        self._answer.close()
+
+
+async def _asked(request: httpx.Request) -> dict[str, Any]:
+    """Return a request as aiohttp wants it.
+
+    Raises:
+        httpx.LocalProtocolError: A header would not be one header.
+    """
+    headers = []
+    for name, value in request.headers.raw:
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise httpx.LocalProtocolError("a header has forbidden characters", request=request)
+        if name.lower() != b"transfer-encoding":  # the body is sent as a whole
+            try:
+                headers.append((name.decode(), value.decode()))
+            except UnicodeDecodeError:
+                raise httpx.LocalProtocolError("a header is not UTF-8", request=request) from None
+    body = await request.aread()
+    url = request.url
+    origin = b"%b://%b" % (url.raw_scheme, url.netloc)
+    return {
+        "method": request.method,
+        "url": URL((origin + url.raw_path).decode("ascii"), encoded=True),
+        "headers": headers,
+        "data": io.BytesIO(body) if len(body) > _LARGE_BODY else body or None,
+        "allow_redirects": False,
+    }
+
+
+async def _notice_closed_connections() -> None:
+    """Let the loop hear of connections that their servers have closed, before one is used.
+
+    What the kernel knows is read in the first of these turns and handled in the second.
+    """
+    for _ in range(2):
+        await asyncio.sleep(0)
+
+
+def _translated(error: BaseException, request: httpx.Request) -> httpx.TransportError | None:
+    for theirs, ours in _ERRORS:
+        if isinstance(error, theirs):
+            return ours(str(error) or type(error).__name__, request=request)
+    return None
+
+
+def _abort(connection: Connection | None) -> None:
+    """Close a connection at once; closing it in order would wait until the peer reads."""
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()

@@ -1,0 +1,164 @@
+"""One call, from the request to its answer: whom to ask, in which order, and with what."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ...config.provider_settings import HedgeSettings, ManagerSettings
+from ..types import Attempt, GenerationResult, Outcome, Prompt, Request, StreamChunk
+from .attempt import OpenAttempt
+from .budget import Budget
+from .course import Course, Tools
+from .failover import FailoverLoop
+from .hedging import Hedging
+from .lifecycle import Lifecycle
+from .member import Member, Ticket
+from .members import Members
+from .recovery import Recovery
+from .results import ask_for_answer, with_records
+from .routing import candidates_for, concerned, own_arguments
+from .selection import find_strategy
+from .startup import PATIENCE
+from .streaming import OpenStream, close, open_stream
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Whom a call asks, and with what.
+
+    Args:
+        candidates: Whom to ask, in order.
+        arguments: What each of them is called with, by name.
+        everybody: Whom to account for if nobody can be asked.
+    """
+
+    candidates: list[Member]
+    arguments: Mapping[str, dict[str, Any]]
+    everybody: Sequence[Member]
+
+
+class Dispatcher:
+    """Takes calls to whoever can answer them.
+
+    Args:
+        settings: The section ``manager:``.
+        members: The providers.
+        life: Starts them on first use.
+        tools: What every call works with.
+    """
+
+    def __init__(
+        self, settings: ManagerSettings, members: Members, life: Lifecycle, tools: Tools
+    ) -> None:
+        self._settings = settings
+        self._members = members
+        self._life = life
+        self._tools = tools
+        self._loop = FailoverLoop(
+            tools, settings.failover_enabled, _hedging(settings.hedge, tools.clock)
+        )
+
+    async def answer(self, request: Request, strategy: str | None) -> GenerationResult:
+        """Get a complete answer; see ``ProviderManager.generate``."""
+        plan = await self._plan(request, strategy)
+
+        async def ask(member: Member, ticket: Ticket) -> GenerationResult:
+            return await ask_for_answer(
+                member, ticket.lane.provider, request, plan.arguments[member.name]
+            )
+
+        course = self._course(request, ask)
+        opened = await self._loop.run(course, plan.candidates, everybody=plan.everybody)
+        result = with_records(opened.value, opened.settle(Outcome.OK))
+        await _count_tokens(opened.member, request, result["tokens_used"])
+        return result
+
+    async def stream(
+        self, request: Request, strategy: str | None
+    ) -> AsyncGenerator[StreamChunk, None]:
+        """Get an answer piece by piece; see ``ProviderManager.stream``."""
+        plan = await self._plan(request, strategy)
+
+        async def open_with(
+            candidates: list[Member], prompt: Prompt, attempts: tuple[Attempt, ...]
+        ) -> OpenAttempt[OpenStream]:
+            async def ask(member: Member, ticket: Ticket) -> OpenStream:
+                source = ticket.lane.provider.stream(prompt, **plan.arguments[member.name])
+                return await open_stream(member, source)
+
+            course = self._course(request, ask, attempts)
+            return await self._loop.run(
+                course, candidates, everybody=plan.everybody, discard=_close
+            )
+
+        opened = await open_with(plan.candidates, request.prompt, ())
+        recovery = Recovery(self._settings.stream_recovery, request, open_with, self._tools.clock)
+        async with aclosing(recovery.chunks(opened)) as chunks:
+            async for chunk in chunks:
+                if chunk.finish_reason is not None and chunk.usage is not None:
+                    member = self._members.by_name[chunk.provider]
+                    await _count_tokens(member, request, chunk.usage["total_tokens"])
+                yield chunk
+
+    async def first(self, request: Request) -> Member | None:
+        """Return whom a call would ask first now; None if nobody can be asked."""
+        plan = await self._plan(request, None)
+        return next((member for member in plan.candidates if member.available()), None)
+
+    async def _plan(self, request: Request, strategy: str | None) -> Plan:
+        """Find out whom to ask; providers that are not started yet are, on first use."""
+        order = find_strategy(strategy or self._settings.strategy)
+        failover = self._settings.failover_enabled
+        clock = self._tools.clock
+        first_call = await self._life.ensure_started(request.deadline - clock())
+        chain = concerned(request, self._members.chain(), failover=failover)
+        if not first_call and not any(member.ready for member in chain):
+            # Nobody has started well so far: perhaps by now somebody would, such as a
+            # local model that was switched on after this service.
+            await self._life.start_some(
+                [member for member in chain if not member.misconfigured],
+                patience=PATIENCE,
+                limit=request.deadline - clock(),
+            )
+        await self._members.hear()
+        candidates = candidates_for(request, chain, order, self._tools.random, failover=failover)
+        if not failover:
+            candidates = candidates[:1]
+            chain = candidates or chain
+        self._members.picked(candidates)
+        return Plan(candidates, own_arguments(request, candidates), chain)
+
+    def _course(
+        self,
+        request: Request,
+        ask: Callable[[Member, Ticket], Awaitable[T]],
+        attempts: Sequence[Attempt] = (),
+    ) -> Course[T]:
+        return Course(
+            self._tools, request, ask, tokens=_estimated_tokens(request), attempts=attempts
+        )
+
+
+def _hedging(settings: HedgeSettings | None, clock: Callable[[], float]) -> Hedging | None:
+    if settings is None:
+        return None
+    after = settings.after if isinstance(settings.after, float) else None
+    return Hedging(after, Budget(settings.max_share, 1, clock))
+
+
+def _estimated_tokens(request: Request) -> int:
+    return request.needs.prompt_tokens + (request.needs.answer_tokens or 0)
+
+
+async def _count_tokens(member: Member, request: Request, used: int) -> None:
+    if member.gate is not None:
+        await member.gate.settle(estimated=_estimated_tokens(request), used=used)
+
+
+async def _close(stream: OpenStream) -> None:
+    await close(stream.source)

@@ -1,0 +1,83 @@
+"""One key of a provider: its own circuit and cooldown, beside those of the provider."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..base import ProviderBase
+from ..errors import ProviderConfigError
+from ..types import KeyStatus
+from .breaker import Breaker
+from .circuit_breaker import CircuitState
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """A provider with one key.
+
+    Args:
+        provider: The provider that uses this key.
+        number: Which of the keys, counted from 1.
+        breaker: Set open by a refused key or an empty account.
+        clock: The time in seconds; only differences matter.
+    """
+
+    provider: ProviderBase
+    number: int
+    breaker: Breaker
+    clock: Callable[[], float]
+    cooling_until: float = 0.0
+    cooldown_version: str = ""
+    in_flight: int = 0
+    last_used: int = 0
+    check: asyncio.Task[bool] | None = None
+    check_seconds: float | None = None
+    found_ill_at: float = float("-inf")
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes part at all: switched on, and initialized."""
+        return self.provider.config.enabled and self.provider.initialized
+
+    @property
+    def misconfigured(self) -> bool:
+        """Whether only its owner can help: no key, switched off, wrong address."""
+        return not self.ready and (
+            not self.provider.config.enabled
+            or isinstance(self.provider.last_error, ProviderConfigError)
+        )
+
+    def free_at(self) -> float:
+        """Return the time from which it may be asked; in the past if that is now."""
+        return max(self.cooling_until, self.breaker.free_at())
+
+    def wait(self) -> float:
+        """Return the seconds after which it is worth asking again; 0 or less if that is now."""
+        return max(self.breaker.wait(), self.cooling_until - self.clock())
+
+    def available(self) -> bool:
+        """Tell whether it may be asked now."""
+        return self.ready and self.free_at() <= self.clock()
+
+    def status(self) -> KeyStatus:
+        """Describe how this key is doing."""
+        wait = round(self.wait(), 3)
+        return KeyStatus(
+            key=self.number, state=self._state(), retry_after=wait if wait > 0 else None
+        )
+
+    def _state(self) -> str:
+        if not self.ready:
+            return "unavailable"
+        if self.breaker.state is not CircuitState.CLOSED:
+            return "set_aside"
+        return "cooling_down" if self.cooling_until > self.clock() else "available"
+
+
+def fingerprint(provider: ProviderBase) -> str:
+    """Return what names a key to other processes that use it too, and tells nothing of it."""
+    key = provider.config.key_value or ""
+    return hashlib.blake2b(key.encode(), digest_size=12, person=b"amas-key").hexdigest()

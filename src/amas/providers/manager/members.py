@@ -1,0 +1,138 @@
+"""Every provider of a manager, by name and in fallback order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ...config.provider_settings import ManagerSettings
+from ..base import ProviderBase, ProviderConfig
+from ..errors import InvalidRequestError, ProviderConfigError, suggestion
+from .member import Member, require_provider
+from .rate_gate import RateGate
+from .rules import rules_for
+from .state_store import StateStore
+
+if TYPE_CHECKING:
+    from .rate_limits import RateLimits
+
+_MEMORY = "memory"
+
+
+class Members:
+    """The providers that a manager takes care of, and what they share.
+
+    Args:
+        settings: The section ``manager:``.
+        clock: The time in seconds; only differences matter.
+        random: Source of numbers in [0, 1), for jitter.
+
+    Raises:
+        ProviderConfigError: ``state:`` needs a package that is missing.
+    """
+
+    def __init__(
+        self,
+        settings: ManagerSettings,
+        clock: Callable[[], float],
+        random: Callable[[], float],
+    ) -> None:
+        self.by_name: dict[str, Member] = {}
+        self.order: list[str] = []
+        self._settings = settings
+        self._clock = clock
+        self._random = random
+        self._store = self._open_store()
+        self._limits: RateLimits | None = None
+        self._calls = 0
+
+    def _open_store(self) -> StateStore | None:
+        if self._settings.state == _MEMORY:
+            return None
+        from .redis_store import RedisStore  # noqa: PLC0415 -- an extra: needed only here
+
+        return RedisStore(
+            self._settings.state, prefix=self._settings.state_prefix, clock=self._clock
+        )
+
+    def add(self, provider: ProviderBase) -> Member:
+        """Take a provider in, at the end of the order.
+
+        Raises:
+            ProviderConfigError: It is no provider, its name is taken, or its limits need
+                a package that is missing.
+        """
+        require_provider(provider)
+        if provider.name in self.by_name:
+            raise ProviderConfigError(
+                "a provider of this name is registered already; give it another name",
+                field="name",
+                provider=provider.name,
+            )
+        member = Member(
+            provider,
+            rules_for(self._settings, provider.config),
+            self._clock,
+            self._random,
+            store=self._store,
+            gate=self._gate(provider.config),
+        )
+        self.by_name[provider.name] = member
+        self.order.append(provider.name)
+        return member
+
+    def _gate(self, config: ProviderConfig) -> RateGate | None:
+        if config.rpm is None and config.tpm is None:
+            return None
+        if self._limits is None:
+            from .rate_limits import RateLimits  # noqa: PLC0415 -- an extra: needed only here
+
+            shared = self._settings.state != _MEMORY
+            self._limits = RateLimits(
+                url=self._settings.state if shared else None, prefix=self._settings.state_prefix
+            )
+        return RateGate(self._limits, config.name, config.rpm, config.tpm, self._clock)
+
+    def chain(self) -> list[Member]:
+        """Return the members in fallback order; who is not named in it comes last."""
+        names = dict.fromkeys((*self.order, *self.by_name))
+        return [self.by_name[name] for name in names if name in self.by_name]
+
+    def named(self, name: str) -> Member:
+        """Return one by its name.
+
+        Raises:
+            InvalidRequestError: There is none of this name.
+        """
+        member = self.by_name.get(name)
+        if member is None:
+            names = list(self.by_name)
+            raise InvalidRequestError(
+                f"unknown provider {name!r}{suggestion(name, names)};"
+                f" there are {', '.join(names) or 'none'}"
+            )
+        return member
+
+    def picked(self, candidates: list[Member]) -> None:
+        """Note who is the first to be asked in a call, for strategies that take turns."""
+        self._calls += 1
+        first = next((member for member in candidates if member.available()), None)
+        if first is not None:
+            first.last_picked = self._calls
+
+    async def hear(self) -> None:
+        """Take over what other processes have told, if there are any."""
+        if self._store is None:
+            return
+        asked_at = self._clock()
+        members = list(self.by_name.values())
+        told = await self._store.pull([key for member in members for key in member.shared_keys()])
+        for member in members:
+            member.adopt(told, asked_at)
+
+    async def close(self) -> None:
+        """Give back the connections of what is shared; a later call begins anew."""
+        if self._store is not None:
+            await self._store.close()
+        if self._limits is not None:
+            await self._limits.close()

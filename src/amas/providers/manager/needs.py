@@ -1,0 +1,80 @@
+"""What a call asks of whoever answers it, and who can. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..base import ProviderBase
+from ..types import Capability, Needs, Prompt
+
+# English text has about four characters a token (OpenAI's tokenizer guide). Other languages
+# have fewer, so this errs towards asking; who is asked too much says so, and a larger window follows.
+_CHARACTERS_PER_TOKEN = 4
+
+_FORMATS: Mapping[object, Capability] = {
+    "json_object": Capability.JSON_OBJECT,
+    "json_schema": Capability.JSON_SCHEMA,
+}
+
+
+def needs_of(prompt: Prompt, params: Mapping[str, Any]) -> Needs:
+    """Find out what a call needs.
+
+    Args:
+        prompt: What is asked.
+        params: The chat parameters.
+    """
+    capabilities = set()
+    if params.get("tools"):
+        capabilities.add(Capability.TOOLS)
+    if (wanted := _format(params.get("response_format"))) is not None:
+        capabilities.add(wanted)
+    system = params.get("system_prompt")
+    length = len(system) if isinstance(system, str) else 0
+    for text, is_image in _parts(prompt):
+        length += len(text)
+        if is_image:
+            capabilities.add(Capability.VISION)
+    longest = params.get("max_completion_tokens") or params.get("max_tokens")
+    return Needs(
+        capabilities=frozenset(capabilities),
+        prompt_tokens=length // _CHARACTERS_PER_TOKEN,
+        answer_tokens=longest if isinstance(longest, int) and longest > 0 else None,
+    )
+
+
+def lacks(provider: ProviderBase, needs: Needs) -> frozenset[Capability]:
+    """Return what a provider is known to lack of what is needed; nothing if it is not known."""
+    if provider.capabilities is None or not needs.capabilities:
+        return frozenset()
+    return needs.capabilities - provider.capabilities
+
+
+def wants_json(params: Mapping[str, Any]) -> bool:
+    """Tell whether the answer is to be JSON."""
+    return _format(params.get("response_format")) is not None
+
+
+def _format(asked: object) -> Capability | None:
+    if isinstance(asked, Mapping):
+        kind = asked.get("type")
+        return _FORMATS.get(kind) if isinstance(kind, str) else None
+    # A pydantic model, as LiteLLM takes it, stands for its schema.
+    return Capability.JSON_SCHEMA if isinstance(asked, type) else None
+
+
+def _parts(prompt: Prompt) -> Iterator[tuple[str, bool]]:
+    """Yield the texts of a prompt, and whether an image comes with each."""
+    if isinstance(prompt, str):
+        yield prompt, False
+        return
+    for message in prompt:
+        content = message.get("content")
+        if isinstance(content, str):
+            yield content, False
+        elif isinstance(content, list | tuple):
+            for part in content:
+                if isinstance(part, Mapping):
+                    text = part.get("text")
+                    yield (text if isinstance(text, str) else ""), part.get("type") == "image_url"
