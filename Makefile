@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench lock clean
+WORKERS ?= 2
+.PHONY: help install demo test chaos lint format bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,9 +25,12 @@ demo: $(INSTALLED) ## Show failover at work, over real HTTP and without any key
 
 test: $(INSTALLED) ## Run the tests, and refuse branch coverage below 95%
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --dist worksteal
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+chaos: $(INSTALLED) ## Send 20,000 calls through servers that fail in every way; none may be lost
+	@$(BIN)/python tests/chaos/chaos.py
 
 lint: $(INSTALLED) ## Check style, types and layers
 	$(BIN)/ruff check .
@@ -40,6 +44,7 @@ format: $(INSTALLED) ## Put the code into form
 
 bench: $(INSTALLED) ## Measure the overhead against peers; prints ratios
 	@$(BIN)/python tests/benchmarks/overhead.py
+	@$(BIN)/python tests/benchmarks/failover.py
 
 lock: $(INSTALLED) ## Resolve the dependencies anew, within what pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --generate-hashes --no-header --no-emit-index-url --no-annotate --upgrade --output-file requirements.lock pyproject.toml

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import pytest
 from blockbuster import BlockBuster, BlockingError, blockbuster_ctx
+from coverage import Coverage
 
 _LOCAL = ("127.", "::1", "localhost", "0.0.0.0")
 _FOREIGN = ("API_KEY", "API_BASE", "BASE_URL", "LITELLM", "AMAS_", "_PROXY", "_proxy")
@@ -68,8 +69,20 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's own keys and addresses out of the tests."""
     for name in list(os.environ):
-        if any(part in name for part in _FOREIGN):
+        # Commands that tests start are not measured: importing LiteLLM takes long enough as it is.
+        if any(part in name for part in _FOREIGN) or name.startswith("COVERAGE_PROCESS"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def uncovered() -> Iterator[None]:
+    """Do not measure coverage: what goes round ten thousand times would take twice as long."""
+    measuring = Coverage.current()
+    if measuring is not None:
+        measuring.stop()
+    yield
+    if measuring is not None:
+        measuring.start()
 
 
 @pytest.fixture
@@ -88,6 +101,8 @@ def no_blocking(monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockBuster]:
             function.can_block_in("llm/litellm_rehearsal.py", "rehearse")
             # The catalogue is read once in a process, by the first provider: as if imported.
             function.can_block_in("llm/catalog.py", "catalog")
+            # Where a log goes is the host's to say, and LiteLLM's goes to stderr.
+            function.can_block_in("logging/__init__.py", "emit")
         yield detector
     assert not blocked, f"something blocked the event loop: {blocked[0]}"
 

@@ -67,6 +67,8 @@ def test_code_block_runs(
     monkeypatch.setenv("OPENAI_API_KEY", fake_key)
     monkeypatch.setenv("ANTHROPIC_API_KEY", fake_key)
     (tmp_path / "providers.yaml").write_text(FIRST_YAML, encoding="utf-8")
+    old_use = "from amas.services.llm_service import LLMService\n"
+    (tmp_path / "service.py").write_text(old_use, encoding="utf-8")
     RUNNERS[kind](text, monkeypatch)
     assert "Error" not in capsys.readouterr().out
 
@@ -77,10 +79,21 @@ def run_python(text: str, _monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.set_event_loop(None)
 
 
+def run_diff(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Execute what comes after, and read what was before."""
+    sides = {"-": "", "+": ""}
+    for line in text.splitlines():
+        for side in sides:
+            if line[:1] in {side, " ", ""}:
+                sides[side] += f"{line[1:]}\n"
+    compile(sides["-"], "<before>", "exec")
+    run_python(sides["+"], monkeypatch)
+
+
 def run_yaml(text: str, _monkeypatch: pytest.MonkeyPatch) -> None:
     """Load a configuration."""
     Path("block.yaml").write_text(text, encoding="utf-8")
-    environ = dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), "k" * 20)
+    environ = {name: f"value-of-{name}" for name in re.findall(r"\$\{(\w+)\}", text)}
     settings = load_settings("block.yaml", environ=environ)
     assert not settings.warnings
     assert all(config.enabled for config in settings.provider_configs())
@@ -106,4 +119,9 @@ def run_bash(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
                 pytest.fail(f"nobody runs {line!r}")
 
 
-RUNNERS: dict[str, Any] = {"python": run_python, "yaml": run_yaml, "bash": run_bash}
+RUNNERS: dict[str, Any] = {
+    "diff": run_diff,
+    "python": run_python,
+    "yaml": run_yaml,
+    "bash": run_bash,
+}

@@ -11,6 +11,7 @@ from ..providers.errors import ProviderConfigError
 from ..providers.types import Price
 from .document import Document, Path, kind, label
 from .manager_schema import ManagerSettings
+from .migration_schema import MigrationSettings, long_form
 from .provider_schema import ProviderSettings
 from .resolution import Resolver
 from .section import Section
@@ -19,7 +20,7 @@ from .validation import unknown_key, validate
 
 _SectionT = TypeVar("_SectionT", bound=Section)
 
-_SECTIONS: Final = ("manager", "security", "audit", "alerts", "llm")
+_SECTIONS: Final = ("manager", "security", "audit", "alerts", "migration", "llm")
 _MAX_PROVIDERS: Final = 1_000
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _PATTERN: Final = re.compile(r"[*?\[]")
@@ -91,6 +92,7 @@ class Loader:
         security = self._section(SecuritySettings, "security", data) or SecuritySettings()
         audit = self._section(AuditSettings, "audit", data)
         alerts = self._section(AlertSettings, "alerts", data)
+        migration = self._migration(data)
         providers = self._providers(data.get("llm"))
         llm: dict[str, ProviderSettings] = {}
         disabled: dict[str, str] = {}
@@ -111,11 +113,22 @@ class Loader:
             "security": security,
             "audit": audit,
             "alerts": alerts,
+            "migration": migration,
             "llm": llm,
             "disabled": disabled,
             "source": self._document.name,
             "warnings": self._document.warnings,
         }
+
+    def load_migration(self) -> MigrationSettings:
+        """Check the section ``migration`` alone.
+
+        Raises:
+            ProviderConfigError: There are problems; it has them all.
+        """
+        migration = self._migration(self._sections())
+        self._document.raise_problems()
+        return migration
 
     def _sections(self) -> dict[str, Any]:
         data = self._document.data
@@ -140,6 +153,20 @@ class Loader:
         if isinstance(value, dict):
             value = self._resolved[name] = self._resolver.section(name, value)
         return validate(model, value, (name,), self._document)
+
+    def _migration(self, data: Mapping[str, Any]) -> MigrationSettings:
+        flags = data.get("migration")
+        if isinstance(flags, dict):
+            data = {"migration": {name: self._flag(name, flags[name]) for name in flags}}
+        return self._section(MigrationSettings, "migration", data) or MigrationSettings()
+
+    def _flag(self, service: str, value: object) -> object:
+        """Bring the short form of a flag into the long one, at the same place."""
+        path = ("migration", service)
+        at_key, at_value = (self._document.place(path, at_key=key) for key in (True, False))
+        if not isinstance(value, dict):
+            self._document.mark((*path, "flag"), key=at_key, value=at_value)
+        return long_form(value)
 
     def _providers(self, data: object) -> dict[str, Any]:
         if data is None:

@@ -16,6 +16,7 @@ from .document import Document
 from .loader import Loader, to_config
 from .manager_schema import CircuitBreakerSettings, HedgeSettings, ManagerSettings, PolicyRule
 from .mapping_source import read_mapping
+from .migration_schema import MigrationSettings, ServiceMigration
 from .provider_schema import PriceSettings, ProviderSettings
 from .references import Opener, References
 from .resolution import Resolver
@@ -30,11 +31,14 @@ __all__ = [
     "CircuitBreakerSettings",
     "HedgeSettings",
     "ManagerSettings",
+    "MigrationSettings",
     "PolicyRule",
     "PriceSettings",
     "ProviderSettings",
     "ProvidersSettings",
     "SecuritySettings",
+    "ServiceMigration",
+    "load_migration",
     "load_settings",
 ]
 
@@ -65,6 +69,12 @@ class ProvidersSettings(Section):
         title="Alerts",
         description="Who is told when a provider needs somebody; without it nobody is.",
         examples=[{"webhook": "${ALERT_WEBHOOK}"}],
+    )
+    migration: MigrationSettings = Field(
+        default_factory=MigrationSettings,
+        title="Migration",
+        description="Who answers for the old services: their old implementations or the new ones.",
+        examples=[{"llm_service": "shadow"}],
     )
     llm: Mapping[str, ProviderSettings] = Field(
         default_factory=dict,
@@ -132,6 +142,26 @@ def load_settings(
     references = References(os.environ if environ is None else environ, openers or {}, folder)
     loader = Loader(document, Resolver(document, references), known_providers)
     return ProvidersSettings(**loader.load(check))
+
+
+def load_migration(
+    source: str | os.PathLike[str] | Mapping[str, Any], *, environ: Mapping[str, str] | None = None
+) -> MigrationSettings:
+    """Load the section ``migration:`` alone; mistakes in the other sections do not matter.
+
+    It reads files, so call it in a thread where an event loop runs.
+
+    Args:
+        source: As for ``load_settings``.
+        environ: The variables; the process's own if None.
+
+    Raises:
+        ProviderConfigError: The source cannot be read, or has a section that there is not, or
+            something in this one is wrong.
+    """
+    document, folder = _read(source)
+    references = References(os.environ if environ is None else environ, {}, folder)
+    return Loader(document, Resolver(document, references), ()).load_migration()
 
 
 def _read(source: object) -> tuple[Document, str]:

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from .document import Document, Path, describe, kind, label, one_of
 from .manager_schema import CircuitBreakerSettings, HedgeSettings, ManagerSettings, PolicyRule
+from .migration_schema import MigrationSettings, ServiceMigration
 from .provider_schema import PriceSettings, ProviderSettings
 from .section import Section
 from .security_schema import AccessRule, AlertSettings, AuditSettings, SecuritySettings
@@ -28,6 +29,8 @@ _MODELS: Final[Mapping[str, type[Section]]] = {
     "security.access.*": AccessRule,
     "audit": AuditSettings,
     "alerts": AlertSettings,
+    "migration": MigrationSettings,
+    "migration.*": ServiceMigration,
     "llm.*": ProviderSettings,
     "llm.*.price": PriceSettings,
     "llm.*.policy.*": PolicyRule,

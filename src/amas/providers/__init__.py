@@ -14,6 +14,7 @@ from .errors import (
     AccessDeniedError,
     AllProvidersFailedError,
     AuthenticationError,
+    BadResponseError,
     ContentPolicyError,
     ContextWindowExceededError,
     InvalidRequestError,
@@ -27,6 +28,7 @@ from .errors import (
     QuotaExceededError,
     RateLimitError,
     StreamInterruptedError,
+    UnsupportedError,
 )
 from .secret import Secret
 from .types import (
@@ -53,6 +55,7 @@ __all__ = [
     "AnthropicProvider",
     "Attempt",
     "AuthenticationError",
+    "BadResponseError",
     "BaseProvider",
     "Capability",
     "ContentPolicyError",
@@ -80,6 +83,7 @@ __all__ = [
     "Secret",
     "StreamChunk",
     "StreamInterruptedError",
+    "UnsupportedError",
     "Usage",
 ]
 

@@ -12,6 +12,7 @@
     ├── ProviderUnavailableError       408, 5xx, 529, or an answer that cannot be read
     │   └── BadResponseError           an answer that fails a check asked for by configuration
     ├── InvalidRequestError            400, 422: the caller's mistake
+    │   ├── UnsupportedError           the model cannot do what is asked: tools, a JSON schema, …
     │   ├── ContextWindowExceededError the prompt is too long for the model
     │   └── ContentPolicyError         refused by the vendor's content policy
     ├── ModelNotFoundError             404: the vendor does not know the model
@@ -153,6 +154,12 @@ class InvalidRequestError(ProviderError):
     """The request itself is wrong (400, 422): no other provider would help."""
 
     outcome = Outcome.INVALID_REQUEST
+
+
+class UnsupportedError(InvalidRequestError):
+    """The model cannot do what is asked, such as call tools; another one may."""
+
+    outcome = Outcome.UNSUPPORTED
 
 
 class ContextWindowExceededError(InvalidRequestError):

@@ -27,6 +27,7 @@ class Outcome(StrEnum):
     AUTH = "auth"
     MODEL_NOT_FOUND = "model_not_found"
     INVALID_REQUEST = "invalid_request"
+    UNSUPPORTED = "unsupported"
     CONTEXT_WINDOW = "context_window"
     CONTENT_POLICY = "content_policy"
     CANCELLED = "cancelled"
@@ -256,7 +257,7 @@ class Request:
     """One call on its way through the manager.
 
     ``deadline`` is the clock's time by which the caller wants an answer or an
-    error, all attempts together.
+    error, all attempts together; ``max_providers`` how many may be asked, None for all.
     """
 
     id: str
@@ -267,3 +268,4 @@ class Request:
     provider: str | None = None
     caller: str | None = None
     needs: Needs = Needs()
+    max_providers: int | None = None

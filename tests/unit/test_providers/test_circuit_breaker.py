@@ -13,6 +13,7 @@ from amas.providers.manager.circuit_breaker import (
     Permit,
     admit,
     blocked_until,
+    defer,
     give_back,
     record,
     reset,
@@ -221,6 +222,20 @@ def test_giving_back_a_permit_of_the_past_changes_nothing() -> None:
     assert give_back(opened(), Permit(era=0)) == opened()
     circuit, _ = admit(circuit, 200.0, SETTINGS)
     assert give_back(circuit, lost) == circuit
+
+
+def test_a_probe_that_somebody_else_makes_keeps_its_place_taken_for_a_while() -> None:
+    """The next caller may ask for it then, and what the permit still tells does not count."""
+    circuit, permit = admit(opened(), 31.0, SETTINGS)
+    assert permit is not None
+    deferred = defer(circuit, permit, 31.25)
+    assert blocked_until(deferred) == 31.25
+    assert admit(deferred, 31.24, SETTINGS)[1] is None
+    assert admit(deferred, 31.25, SETTINGS)[1] is not None
+    assert give_back(deferred, permit) == deferred
+    assert defer(deferred, permit, 99.0) == deferred
+    closed = reset(circuit)
+    assert defer(closed, permit, 99.0) == closed
 
 
 def test_a_probe_that_never_reports_is_given_up() -> None:

@@ -318,5 +318,5 @@ class CircuitAgainstHistory(RuleBasedStateMachine):
 
 TestCircuitAgainstHistory = CircuitAgainstHistory.TestCase
 TestCircuitAgainstHistory.settings = hypothesis_settings(
-    max_examples=300, stateful_step_count=50, deadline=None, derandomize=True
+    max_examples=150, stateful_step_count=50, deadline=None, derandomize=True
 )

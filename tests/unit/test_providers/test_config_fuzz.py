@@ -23,11 +23,13 @@ from amas.config.provider_settings import (
     CircuitBreakerSettings,
     HedgeSettings,
     ManagerSettings,
+    MigrationSettings,
     PolicyRule,
     PriceSettings,
     ProviderSettings,
     ProvidersSettings,
     SecuritySettings,
+    ServiceMigration,
     load_settings,
 )
 from amas.config.section import Section
@@ -84,6 +86,10 @@ def _mapping(rng: Rng) -> dict[str, object]:
     return {rng.choice("abcdef"): rng.choice(values) for _ in range(rng.randrange(3))}
 
 
+def _service(rng: Rng) -> object:
+    return FIELDS["flag"](rng) if rng.random() < 0.5 else _section(rng, ServiceMigration)
+
+
 # By name of the field; where one is missing, adding a field to the schema fails the test.
 FIELDS: dict[str, Callable[[Rng], object]] = {
     **dict.fromkeys(("enabled", "failover_enabled"), _flag),
@@ -130,7 +136,12 @@ FIELDS: dict[str, Callable[[Rng], object]] = {
     "price": lambda rng: {name: FIELDS[name](rng) for name in PriceSettings.model_fields},
     "state_prefix": lambda rng: rng.choice(["amas:a", "${SET}"]),
     "circuit_breaker": lambda rng: _section(rng, CircuitBreakerSettings),
+    "flag": lambda rng: rng.choice(["off", True, "shadow", "30%", "${TRUTH}"]),
+    "old": lambda rng: rng.choice(["legacy.llm_service", "old:Service"]),
+    "shadow_share": lambda rng: rng.choice([0, 0.05, 1]),
+    "differences": lambda rng: rng.choice(["logs/d.jsonl", "${SET}"]),
     "access": lambda rng: {"caller": _section(rng, AccessRule)},
+    **dict.fromkeys(MigrationSettings.model_fields, _service),
 }
 
 
@@ -149,6 +160,7 @@ def _valid(rng: Rng) -> dict[str, Any]:
     for name, model in (
         *(("manager", ManagerSettings), ("security", SecuritySettings)),
         *(("audit", AuditSettings), ("alerts", AlertSettings)),
+        ("migration", MigrationSettings),
     ):
         if rng.random() < 0.4:
             providers[name] = _section(rng, model)
@@ -341,14 +353,19 @@ def _load(path: Path, content: str | bytes) -> ProvidersSettings | None:
 
 def test_the_generator_knows_every_field_of_the_schema() -> None:
     """A field that is added to the schema has to be added to the fuzzing as well."""
-    models = (ManagerSettings, SecuritySettings, AuditSettings, AlertSettings, ProviderSettings)
+    models: tuple[type[Section], ...] = (
+        *(ManagerSettings, SecuritySettings, AuditSettings, AlertSettings, ProviderSettings),
+        *(MigrationSettings, ServiceMigration),
+    )
     names = {name for model in models for name in model.model_fields}
     nested = (CircuitBreakerSettings, AccessRule, HedgeSettings, PolicyRule, PriceSettings)
     names |= {name for model in nested for name in model.model_fields}
     assert names == FIELDS.keys()
 
 
-def test_ten_thousand_configurations_load_or_say_where_they_are_wrong(tmp_path: Path) -> None:
+def test_ten_thousand_configurations_load_or_say_where_they_are_wrong(
+    tmp_path: Path, uncovered: None
+) -> None:
     """Valid, mutated and hostile files end in settings or in problems with places, in time."""
     rng = Rng(SEED)
     path = tmp_path / "c.yaml"

@@ -20,8 +20,11 @@ from pydantic import ValidationError
 from amas.config.provider_settings import (
     HedgeSettings,
     ManagerSettings,
+    MigrationSettings,
     ProviderSettings,
     ProvidersSettings,
+    ServiceMigration,
+    load_migration,
     load_settings,
 )
 from amas.providers.base.provider_interface import ProviderConfig
@@ -458,13 +461,18 @@ def test_a_password_in_the_address_of_the_state_is_not_shown() -> None:
 def test_a_json_schema_can_be_made_of_the_settings() -> None:
     """Every key has a title, a description and examples, and references are allowed for numbers."""
     schema = ProvidersSettings.model_json_schema()
-    assert set(schema["properties"]) == {"manager", "security", "audit", "alerts", "llm"}
+    assert set(schema["properties"]) == {
+        *("manager", "security", "audit", "alerts", "migration", "llm")
+    }
     models = [schema, *schema["$defs"].values()]
     for model in models:
         for name, field in model.get("properties", {}).items():
             assert {"title", "description", "examples"} <= field.keys(), name
     timeout = schema["$defs"]["ProviderSettings"]["properties"]["timeout"]
     assert {"pattern": r"\$\{", "type": "string"} in timeout["anyOf"]
+    flags = schema["$defs"]["MigrationSettings"]["properties"]["llm_service"]["anyOf"]
+    assert {"$ref": "#/$defs/ServiceMigration"} in flags
+    assert {"enum": ["off", "on", "shadow"], "type": "string"} in flags
     outcomes = schema["$defs"]["ManagerSettings"]["properties"]["policy"]["propertyNames"]["enum"]
     assert set(outcomes) == set(Outcome) - {Outcome.OK, Outcome.CANCELLED}
     json.dumps(schema)
@@ -622,6 +630,57 @@ def test_problems_of_a_mapping_come_in_its_order() -> None:
     ]
 
 
+# --- flags of the old services --------------------------------------------------------------------
+
+
+def test_flags_may_stand_alone_or_with_their_settings(tmp_path: Path) -> None:
+    """A flag is a word, a truth value or a share, from the file or from a variable."""
+    text = """\
+providers:
+  migration:
+    llm_service: off
+    universal_ai_manager: {flag: "${SHARE}", old: "old.uam:Manager", shadow_share: "${NUMBER}"}
+    ultimate_fallback_system: {flag: on, differences: logs/d.jsonl}
+  llm: {a: {api_key: none}}
+"""
+    environ = {"SHARE": " 12.50 %", "NUMBER": "1"}
+    settings = load(tmp_path, text, environ=environ)
+    assert settings.warnings == ()
+    migration = settings.migration
+    assert migration.llm_service == ServiceMigration(flag="off")
+    assert migration.universal_ai_manager == ServiceMigration(
+        flag="12.5%", old="old.uam:Manager", shadow_share=1.0
+    )
+    assert migration.ultimate_fallback_system == ServiceMigration(differences="logs/d.jsonl")
+    assert load_migration(tmp_path / "c.yaml", environ=environ) == migration
+    assert load_migration(
+        {"providers": {"migration": {"llm_service": False}}}
+    ) == MigrationSettings(llm_service=ServiceMigration(flag="off"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["providers: {}\n", "providers: {migration: }\n", "providers: {migration: {llm_service: }}\n"],
+)
+def test_without_flags_the_new_services_answer(tmp_path: Path, text: str) -> None:
+    """What is left out or empty is on, and a twentieth of the calls is what shadow may repeat."""
+    migration = load(tmp_path, text).migration
+    assert migration == MigrationSettings()
+    assert migration.llm_service == ServiceMigration(flag="on", old=None, shadow_share=0.05)
+
+
+def test_flags_can_be_loaded_whatever_is_wrong_elsewhere(tmp_path: Path) -> None:
+    """Mistakes of other sections do not stop them, a section that there is not does."""
+    path = tmp_path / "c.yaml"
+    path.write_text("providers: {migration: {llm_service: off}, llm: {a: {timeot: 3}}}\n")
+    assert load_migration(path).llm_service.flag == "off"
+    with pytest.raises(ProviderConfigError, match="timeot"):
+        load_settings(path)
+    path.write_text("providers: {migraton: {llm_service: off}}\n")
+    with pytest.raises(ProviderConfigError, match="did you mean 'migration'"):
+        load_migration(path)
+
+
 # --- the configuration that is shipped ----------------------------------------------------------
 
 SHIPPED = ROOT / "configs" / "amas_config.yaml"
@@ -668,7 +727,13 @@ def test_the_shipped_configuration_shows_every_option_with_its_default(tmp_path:
         fallback_order=("openai", "anthropic", "local")
     )
     rule = settings.security.access["osint_agent"]
-    for model in (settings.manager, settings.security, settings.audit, settings.alerts, rule):
+    migration = settings.migration
+    assert (
+        migration.llm_service.model_copy(update={"old": None, "differences": None})
+        == ServiceMigration()
+    )
+    models = (settings.manager, settings.security, settings.audit, settings.alerts, rule)
+    for model in (*models, migration, migration.llm_service):
         assert model.model_fields_set == type(model).model_fields.keys(), type(model)
     shown = settings.llm["openai"].model_fields_set | {"api_key"}
     assert shown == ProviderSettings.model_fields.keys()

@@ -25,6 +25,11 @@ def security(line: str) -> str:
     return f"providers:\n  security:\n    {line}\n{OPENAI}"
 
 
+def migration(line: str) -> str:
+    """Return a file with a line in its migration section."""
+    return f"providers:\n  migration:\n    {line}\n{OPENAI}"
+
+
 def openai(line: str) -> str:
     """Return a file with a line at a provider."""
     return f"providers:\n  llm:\n    openai:\n      {line}\n"
@@ -196,6 +201,44 @@ MISTAKES = [
     ("providers:\n  alerts: {webhook: nowhere}\n", 2, 21, "alerts.webhook", "https://"),
     ("providers:\n  alerts: {webhook: 'http://['}\n", 2, 21, "alerts.webhook", "https://"),
     ("providers:\n  alerts: {min_interval: -1}\n", 2, 26, "alerts.min_interval", "0 or more"),
+    # migration
+    (
+        migration("llm_service: shadwo"),
+        *(3, 18, "migration.llm_service.flag", "did you mean 'shadow'?"),
+    ),
+    (
+        migration("llm_service: 30"),
+        *(3, 18, "migration.llm_service.flag", "on, shadow or a share such as 30%, not 30; write"),
+    ),
+    (migration("llm_service: 101%"), 3, 18, "migration.llm_service.flag", "not '101%'"),
+    (migration("llm_service: ''"), 3, 18, "migration.llm_service.flag", "a share such as 30%"),
+    (migration("llm_service: [on]"), 3, 18, "migration.llm_service.flag", "not a list"),
+    (
+        migration("llm_service: {flag: 30, old: a.b}"),
+        *(3, 25, "migration.llm_service.flag", '`flag: "30%"`'),
+    ),
+    (migration("llm_servce: on"), 3, 5, "migration.llm_servce", "did you mean 'llm_service'?"),
+    (migration("xyz: on"), 3, 5, "migration.xyz", "universal_ai_manager or ultimate_fallback_sys"),
+    (
+        migration("llm_service: {flg: on}"),
+        *(3, 19, "migration.llm_service.flg", "did you mean 'flag'?"),
+    ),
+    (
+        migration("llm_service: {old: legacy/llm.py}"),
+        *(3, 24, "migration.llm_service.old", "must be package.module, or package.module:Class;"),
+    ),
+    (migration("llm_service: {old: 'a:b:c'}"), 3, 24, "migration.llm_service.old", "module:Class"),
+    (
+        migration("llm_service: {shadow_share: 5}"),
+        *(3, 33, "migration.llm_service.shadow_share", "must be 1 or less, not 5"),
+    ),
+    (
+        migration("llm_service: {differences: []}"),
+        *(3, 32, "migration.llm_service.differences", "must be a text, not a list"),
+    ),
+    ("providers:\n  migration: shadow\n", 2, 14, "migration", "must be a mapping, not a text"),
+    ("providers:\n  migraton: {}\n", 2, 3, "migraton", "did you mean 'migration'?"),
+    ("providers:\n  manager: {old: a}\n", 2, 13, "manager.old", "under providers.migration.<name>"),
     # providers
     (openai("timeot: 30"), 4, 7, "llm.openai.timeot", "did you mean 'timeout'?"),
     (openai("timeot:"), 4, 7, "llm.openai.timeot", "did you mean 'timeout'?"),
@@ -290,7 +333,7 @@ MISTAKES = [
     (f"providers:\n  llm: {{{'a' * 65}: {{}}}}\n", 2, 9, "llm.<65 characters>", "at most 64"),
     ('providers:\n  llm: {"a\\nb": {}}\n', 2, 9, r"llm.a\nb", "letters, digits"),
     ("providers:\n  mangaer: {}\n", 2, 3, "mangaer", "did you mean 'manager'?"),
-    ("providers:\n  xyz: {}\n", 2, 3, "xyz", "manager, security, audit, alerts or llm"),
+    ("providers:\n  xyz: {}\n", 2, 3, "xyz", "manager, security, audit, alerts, migration or llm"),
     ("providers:\n  groq: {}\n", 2, 3, "groq", "did you mean llm.groq?"),
     # YAML that means something else than it seems to
     (openai("timeout: 30\n      timeout: 40"), 5, 7, "llm.openai.timeout", "line 4, column 7"),

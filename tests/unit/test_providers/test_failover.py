@@ -13,6 +13,7 @@ from amas.providers.errors import (
     AccessDeniedError,
     AllProvidersFailedError,
     AuthenticationError,
+    BadResponseError,
     ContentPolicyError,
     ContextWindowExceededError,
     InvalidRequestError,
@@ -26,6 +27,7 @@ from amas.providers.errors import (
     QuotaExceededError,
     RateLimitError,
     StreamInterruptedError,
+    UnsupportedError,
 )
 from amas.providers.manager.attempt import OpenAttempt
 from amas.providers.manager.circuit_breaker import CircuitSettings, CircuitState
@@ -148,12 +150,18 @@ ROWS = {
     "refused before it was sent": Row(
         lambda: InvalidRequestError("bad"), 1, False, outcome="invalid_request"
     ),
+    "more than the model can do": Row(
+        lambda: UnsupportedError("no tools"), 1, True, outcome="unsupported"
+    ),
     "context window, none larger": Row(
         lambda: ContextWindowExceededError("long"), 1, False, outcome="context_window"
     ),
     "content policy": Row(lambda: ContentPolicyError("no"), 1, False, outcome="content_policy"),
     "stream cut after content": Row(
         lambda: StreamInterruptedError("cut"), 1, False, (0, 1), outcome="stream_interrupted"
+    ),
+    "an answer that fails a check": Row(
+        lambda: BadResponseError("empty"), 1, True, (0, 1), outcome="bad_response"
     ),
     "misconfigured after all": Row(
         lambda: ProviderConfigError("no key"), 1, True, outcome="config"
@@ -179,6 +187,12 @@ class Raising(FakeProvider):
             raise make()
 
         super().__init__("a", default=fail, max_retries=max_retries)
+
+
+def test_no_row_of_the_failure_table_is_left_out() -> None:
+    """Every outcome that an error can have is tried below."""
+    told = {row.outcome for row in ROWS.values()}
+    assert told == set(Outcome) - {Outcome.OK, Outcome.CANCELLED}
 
 
 @pytest.mark.parametrize("name", list(ROWS))
@@ -466,6 +480,27 @@ async def test_a_hanging_primary_leaves_its_fallback_half_of_the_time() -> None:
     assert 299 <= opened.attempts[0]["latency_ms"] < 580
     assert bench.requests() == [1, 1]
     assert bench.counted() == (0, 1)
+
+
+async def test_who_gets_less_time_than_usual_is_not_to_blame() -> None:
+    """A caller in a hurry opens no circuit, and sends nobody else away."""
+    provider = FakeProvider("a", default=Delay(0.05, "slow but sure"))
+    bench = real_time(Bench(provider, threshold=1))
+    await bench.run(seconds=5)
+    for _ in range(3):
+        with pytest.raises(AllProvidersFailedError, match="no answer within"):
+            await bench.run(seconds=0.01)
+    assert not bench.members[0].doubtful
+    assert (await bench.run(seconds=5)).value == "slow but sure"
+    assert bench.counted() == (2, 0)
+
+
+async def test_more_than_anybody_can_do_is_the_callers_to_change() -> None:
+    """If every provider refuses it as such, that is the error, and not an outage."""
+    bench = Bench(*(FakeProvider(name, default=UnsupportedError("no tools")) for name in "ab"))
+    with pytest.raises(UnsupportedError):
+        await bench.run()
+    assert bench.requests() == [1, 1]
 
 
 async def test_one_deadline_holds_for_all_attempts() -> None:

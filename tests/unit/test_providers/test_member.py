@@ -312,7 +312,7 @@ def test_trip_sets_it_aside(member: Member, clock: FakeClock) -> None:
 
 
 async def test_only_one_of_two_processes_gets_the_probe(clock: FakeClock) -> None:
-    """The other gives its ticket back, and gets it when the first has told nothing."""
+    """The other asks now and then, and gets it when the first has told nothing."""
     store = MemoryStore(clock)
     one, two = (member_of(clock, store=store) for _ in range(2))
     fail(one, 2)
@@ -322,9 +322,11 @@ async def test_only_one_of_two_processes_gets_the_probe(clock: FakeClock) -> Non
     tickets = begin(one), begin(two)
     assert [await one.lease(tickets[0]), await two.lease(tickets[1])] == [True, False]
     assert two.lanes[0].in_flight == 0
-    again = begin(two)
-    assert not await two.lease(again)
+    assert (two.admit(), two.wait(), describe(two)["state"]) == (None, 0.25, "circuit_open")
+    clock.now += 0.25
+    assert not await two.lease(begin(two))
     one.settle(tickets[0], Outcome.CANCELLED, latency=0.1, error=None)
+    clock.now += 0.25
     again = begin(two)
     assert await two.lease(again)
     two.settle(again, Outcome.OK, latency=0.1, error=None)

@@ -23,6 +23,7 @@ DESIGN = {
     "401, 403": (Outcome.AUTH, "no", "yes", "trip", "key"),
     "404 unknown model": (Outcome.MODEL_NOT_FOUND, "no", "yes", "neutral", ""),
     "400, 422": (Outcome.INVALID_REQUEST, "no", "no", "success", ""),
+    "the model cannot do it": (Outcome.UNSUPPORTED, "no", "yes", "neutral", ""),
     "context window exceeded": (Outcome.CONTEXT_WINDOW, "no", "larger_window", "neutral", ""),
     "content policy": (Outcome.CONTENT_POLICY, "no", "no", "neutral", ""),
     "cancelled by the caller": (Outcome.CANCELLED, "no", "no", "neutral", ""),

@@ -798,18 +798,33 @@ async def test_the_password_is_never_shown(
     assert await store.pull([KEY]) == {}
     await store.close()
     assert state_messages(caplog) == ["shared_state_away"]
-    assert repr(store) == f"RedisStore({redis_server.url!r}, prefix='amas-providers')"
+    place = f"127.0.0.1:{redis_server.port}/0"
+    assert repr(store) == f"RedisStore({place!r}, prefix='amas-providers')"
+    assert f"server={place!r}" in caplog.text
     assert password not in repr(store) + repr(vars(store)) + repr(vars(store._wire)) + caplog.text
 
 
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("rediss://u:p@[::1]:6380/3?ssl_cert_reqs=none", "rediss://[::1]:6380/3"),
-        ("redis://h", "redis://h"),
-        ("unix://:p@/tmp/r.sock", "unix://"),
+        ("rediss://u:p@[::1]:6380/3?ssl_cert_reqs=none", "[::1]:6380/3"),
+        ("redis://h", "h:6379/0"),
+        ("redis://u:p@h?db=4", "h:6379/4"),
+        ("unix://:p@/tmp/r.sock", "/tmp/r.sock/0"),
     ],
 )
 def test_an_address_is_shown_without_credentials(url: str, shown: str) -> None:
-    """Scheme, host, port and database are shown, nothing else."""
+    """Host, port and database are shown, nothing else."""
     assert repr(RedisStore(url)).startswith(f"RedisStore({shown!r},")
+
+
+async def test_the_server_that_is_away_is_named(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An address without credentials is no secret, so that the warning says which server it is."""
+    redis_server.kill()
+    store = RedisStore(redis_server.url)
+    assert await store.pull([KEY]) == {}
+    await store.close()
+    assert f"shared_state_away server='127.0.0.1:{redis_server.port}/0'" in caplog.text
+    assert "*" not in caplog.text

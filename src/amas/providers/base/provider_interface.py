@@ -25,7 +25,8 @@ class ProviderBase(ABC):
 
     Subclass this to bring a provider of your own; the manager treats it like
     its own. Set ``capabilities``, ``context_window`` and ``price`` where they are
-    known.
+    known; ``capabilities_complete`` says whether a capability that is not named there is
+    surely missing.
 
     Args:
         config: Its configuration.
@@ -36,6 +37,7 @@ class ProviderBase(ABC):
     healthy: bool = False
     last_error: ProviderError | None = None
     capabilities: frozenset[Capability] | None = None
+    capabilities_complete: bool = True
     context_window: int | None = None
     price: Price | None = None
 
@@ -109,6 +111,14 @@ class ProviderBase(ABC):
             reasoning_content=result.get("reasoning_content"),
             cost_usd=result.get("cost_usd"),
         )
+
+    async def list_models(self) -> list[str]:
+        """Return the names of the models that can be asked; by default the configured one.
+
+        Raises:
+            ProviderError: The upstream does not say.
+        """
+        return [] if self.model is None else [self.model]
 
     async def embed(self, texts: Sequence[str], *, model: str | None = None) -> EmbeddingResult:
         """Turn texts into vectors, where the provider can.

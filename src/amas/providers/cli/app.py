@@ -12,6 +12,7 @@ import typer
 
 from ..errors import ProviderConfigError, ProviderError
 from . import output
+from .migrate.app import app as migrate
 
 app = typer.Typer(
     name="amas-providers",
@@ -25,6 +26,7 @@ app = typer.Typer(
     ),
     help="Ask language models through whichever provider can answer.",
 )
+app.add_typer(migrate, name="migrate")
 
 ConfigOption = Annotated[
     Path | None,
@@ -116,10 +118,11 @@ def status(
     ] = 1.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Show circuits, health, load, latency and last errors; with state: redis, as all see them.
+    """Show each provider's circuit, health, load, latency and last error.
 
-    With state: memory every process has circuits of its own, and this is the view of a new one:
-    ask manager.status() in your service for its own.
+    With state: redis, circuits, keys, cooldowns and mean latencies are those of all processes;
+    with state: memory they are those of a new one. Load, success and last errors are of the
+    calls of one process: ask manager.status() in your service for them.
     """
     from . import commands  # noqa: PLC0415 -- help must not wait for what calls need
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..base import ProviderBase
 from ..errors import (
@@ -105,63 +107,139 @@ _STATUS_COLUMNS = (
     "provider",
     "state",
     "circuit",
-    "health",
+    "healthy",
     "in flight",
-    "p50 / p95 (ms)",
+    "p50/p95 ms",
     "success",
     "next probe",
-    "last error",
 )
+
+_LEGEND = (
+    "",
+    "In flight (+ waiting), p50, p95, success: of one process's calls, and this one makes none.",
+    "Your service tells its own with manager.status().",
+)
+
+# How long a look that goes on waits for the first checks, and a single one for Redis, in seconds.
+_FIRST_CHECKS = 3.0
+_REDIS_PATIENCE = 2.5
+
+# Seconds from which a time is told in this unit, and how many make one of it.
+_UNITS = ((2 * 86400, "d", 86400), (2 * 3600, "h", 3600), (2 * 60, "min", 60))
 
 
 async def status(config: Path | None, *, every: float | None, as_json: bool) -> int:
     """Show how each provider is doing, once or until interrupted."""
-    async with load_manager(config) as manager:
-        await manager.check_health()
-        with output.live_table() as show:
+    manager = load_manager(config)
+    checks = asyncio.create_task(manager.check_health())
+    try:
+        # A single look is complete; who goes on looking need not wait for a provider that hangs.
+        await asyncio.wait({checks}, timeout=_FIRST_CHECKS if every is not None else None)
+        deaf = await _hear(manager, _REDIS_PATIENCE if every is None else 0)
+        with output.live_page(live=every is not None) as show:
             while True:
-                await manager.refresh()
-                current = manager.status()
                 if as_json:
-                    output.answer_json(current)
+                    output.answer_json(manager.status())
                 else:
-                    title = f"Status at {time.strftime('%H:%M:%S')} (state: {_shared(manager)})"
-                    show(title, _STATUS_COLUMNS, [_row(item) for item in current.values()])
+                    show(_page(manager, deaf))
                 if every is None:
-                    return 0
+                    break
                 await asyncio.sleep(every)
+                deaf = await manager.refresh()
+    finally:
+        checks.cancel()
+        await asyncio.gather(checks, return_exceptions=True)
+        await manager.shutdown(grace=0)
+    if as_json and deaf:
+        output.say(f"warning: {_view(manager, deaf)} ({deaf})")
+    return 0
 
 
-def _shared(manager: ProviderManager) -> str:
-    memory = manager.settings.state == "memory"
-    return "memory, the view of this process" if memory else "redis, shared"
+async def _hear(manager: ProviderManager, patience: float) -> str | None:
+    """Hear what other processes have told, or why not; the first answer also takes connecting."""
+    ends = time.monotonic() + patience
+    while (deaf := await manager.refresh()) and time.monotonic() < ends:  # noqa: ASYNC110 -- it polls
+        await asyncio.sleep(0.1)
+    return deaf
 
 
-def _row(item: ProviderStatus) -> tuple[Any, ...]:
-    rate = item["success_rate"]
-    times = (item["latency_p50_ms"], item["latency_p95_ms"])
-    keys = [f"key {key['key']}: {key['state']}" for key in item["keys"]]
-    return (
-        item["name"],
-        "\n".join([item["state"], *keys]),
-        item["circuit"],
-        "well" if item["healthy"] else "ill",
-        f"{item['in_flight']}" + (f" (+{item['waiting']} waiting)" if item["waiting"] else ""),
-        " / ".join("-" if value is None else f"{value:.0f}" for value in times),
-        "-" if rate is None else f"{rate:.0%}",
-        _next_probe(item),
-        item["last_error"] or item["reason"],
+def _page(manager: ProviderManager, deaf: str | None) -> output.Page:
+    current = list(manager.status().values())
+    notes = [note for item in current for note in _notes(item)]
+    if deaf:
+        notes.insert(0, f"redis: {deaf}")
+    return output.Page(
+        f"Status at {time.strftime('%H:%M:%S')}; {_view(manager, deaf)}",
+        _STATUS_COLUMNS,
+        [row for item in current for row in _rows(item)],
+        [*notes, *_LEGEND],
     )
 
 
-def _next_probe(item: ProviderStatus) -> str:
-    """Say when the next request or check finds out whether it is back, or still well."""
-    asked, checked = item["retry_after"], item["next_check"]
-    parts = [
-        "" if asked is None else f"call in {asked:.0f} s",
-        "" if checked is None else f"check in {checked:.0f} s",
-    ]
-    return ", ".join(part for part in parts if part) or "-"
+def _view(manager: ProviderManager, deaf: str | None) -> str:
+    """Say whose view it is."""
+    address = urlsplit(manager.settings.state)
+    if not address.netloc:
+        return "state: memory, so this is the view of a new process"
+    # Without the credentials in front of the host.
+    place = address.netloc.rpartition("@")[2] + address.path
+    if deaf:
+        return f"redis {place} is AWAY, so this is the view of a new process"
+    return f"shared through redis {place}"
+
+
+def _rows(item: ProviderStatus) -> Iterator[Sequence[str]]:
+    """Make the row of a provider, and one for each of several keys."""
+    rate, load = item["success_rate"], item["in_flight"]
+    takes_part = item["state"] != "disabled"
+    yield (
+        item["name"],
+        _words(item["state"]),
+        _words(item["circuit"]) if takes_part else "-",
+        ("yes" if item["healthy"] else "no") if takes_part else "-",
+        (str(load) if load else "-") + (f" +{item['waiting']}" if item["waiting"] else ""),
+        _latency(item),
+        "-" if rate is None else f"{rate:.0%}",
+        _next_probe(item["retry_after"], item["next_check"]),
+    )
+    for key in item["keys"]:
+        probe = _next_probe(key["retry_after"], None)
+        yield (f"  key {key['key']}", _words(key["state"]), "", "", "", "", "", probe)
+
+
+def _words(state: str) -> str:
+    return state.replace("_", " ")
+
+
+def _latency(item: ProviderStatus) -> str:
+    """Return the percentiles; while there are none, the average that other processes told."""
+    average, median, slow = item["latency_ms"], item["latency_p50_ms"], item["latency_p95_ms"]
+    if median is not None and slow is not None:
+        return f"{median:.0f}/{slow:.0f}"
+    return "-" if average is None else f"mean {average:.0f}"
+
+
+def _next_probe(asked: float | None, checked: float | None) -> str:
+    """Say when it is found out whether it is back: by a call, or else by a check of its health."""
+    if asked is not None:
+        return "after a reset" if asked == math.inf else f"call in {_span(asked)}"
+    return "-" if checked is None else f"check in {_span(checked)}"
+
+
+def _span(seconds: float) -> str:
+    for from_, unit, length in _UNITS:
+        if seconds >= from_:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _notes(item: ProviderStatus) -> Iterator[str]:
+    """Say why a provider is not available, and what went wrong last."""
+    reason, error = item["reason"], item["last_error"]
+    if reason:
+        yield f"{item['name']}: {_words(item['state'])}: {reason}"
+    if error and error != reason:
+        yield f"{item['name']}: last error: {error}"
 
 
 async def check(config: Path | None, *, free: bool, as_json: bool) -> int:

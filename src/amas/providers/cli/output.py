@@ -6,11 +6,24 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.table import Table
+
+# What is well, what is not for the moment, and what needs somebody, by the words of a status.
+_STYLES = {
+    **dict.fromkeys(("available", "closed", "yes"), "green"),
+    **dict.fromkeys(("cooling down", "half open", "limit reached", "busy", "full"), "yellow"),
+    **dict.fromkeys(
+        ("circuit open", "open", "key refused", "set aside", "unavailable", "unhealthy", "no"),
+        "red",
+    ),
+}
 
 
 def say(text: str) -> None:
@@ -33,23 +46,49 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     _console().print(_drawn(title, columns, rows))
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A look at something that changes.
+
+    Args:
+        title: What it is, and of when.
+        columns: Heads of the table.
+        rows: Its rows, as many lines each as their texts have.
+        notes: What does not fit into the table; lines below it.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
 @contextmanager
-def live_table() -> Iterator[Callable[[str, Sequence[str], Iterable[Sequence[Any]]], None]]:
-    """Give out what shows a table in place of the one before; into a pipe one after the other."""
+def live_page(*, live: bool) -> Iterator[Callable[[Page], None]]:
+    """Give out what shows a page in place of the one before; into a pipe one after the other.
+
+    Args:
+        live: Whether there will be more than one.
+    """
     from rich.live import Live  # noqa: PLC0415 -- help must not wait for rich
 
     console = _console()
-    if not console.is_terminal:
-        yield table
+    if not live or not console.is_terminal:
+        yield lambda page: console.print(_laid_out(page))
         return
-    with Live(console=console, auto_refresh=False) as live:
-        yield lambda title, columns, rows: live.update(_drawn(title, columns, rows), refresh=True)
+    with Live(console=console, auto_refresh=False) as shown:
+        yield lambda page: shown.update(_laid_out(page), refresh=True)
 
 
 def _console() -> Console:
     from rich.console import Console  # noqa: PLC0415 -- help must not wait for rich
 
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
+    class Plain(Console):
+        @override
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704 -- called while it is handled; rich would end the process with 1
+
+    return Plain(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
 
 
 def _drawn(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
@@ -63,3 +102,18 @@ def _drawn(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) ->
         # Text, not str: what an upstream says must not be read as rich's markup.
         drawn.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     return drawn
+
+
+def _laid_out(page: Page) -> Group:
+    """Lay out a page without a frame, so that it fits into a terminal of 100 columns."""
+    from rich.console import Group  # noqa: PLC0415 -- help must not wait for rich
+    from rich.table import Table  # noqa: PLC0415 -- help must not wait for rich
+    from rich.text import Text  # noqa: PLC0415 -- help must not wait for rich
+
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in page.columns:
+        drawn.add_column(column, overflow="fold")
+    for row in page.rows:
+        drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    notes = [Text(note, overflow="fold") for note in page.notes]
+    return Group(Text(page.title, style="bold"), Text(), drawn, Text(), *notes)

@@ -69,6 +69,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._ssl_context = ssl_context
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._keeper: asyncio.Task[None] | None = None
         self._closed = False
         self._timers: set[asyncio.Timeout] = set()
         self._bodies: WeakSet[_Body] = WeakSet()
@@ -136,7 +137,14 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 max_line_size=_LONGEST_HEADER,
                 max_field_size=_LONGEST_HEADER,
             )
+            self._keeper = self._loop.create_task(self._keep(self._loop), name="amas-http")
         return self._session
+
+    async def _keep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close the connections when the loop ends: asyncio.run cancels what is left in it."""
+        with suppress(asyncio.CancelledError):
+            await loop.create_future()
+        await self._end_session()
 
     def _open_socket(self, address: Any) -> socket.socket:
         """Open a socket for aiohttp, and remember it until it is closed."""
@@ -163,6 +171,13 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """End what is under way, and wait until every socket is closed."""
         self._closed = True
+        await self._end_session()
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None and self._loop is asyncio.get_running_loop():
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+
+    async def _end_session(self) -> None:
         session, self._session = self._session, None
         if session is None or self._loop is None:
             return

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # Gemini refuses a key with 400; 403 says only that a restricted key may not list models.
 _BAD_KEY = {401}
 _BAD_KEY_TEXT = "api key not valid"
+_OK = 200
 _SERVER_ERRORS = 500
 
 
@@ -33,12 +34,54 @@ async def check_models(
         ProviderUnavailableError: The server is in trouble, or sends us elsewhere.
         httpx.HTTPError: The server cannot be reached.
     """
-    response = await http.get(
-        target.models_url or "", headers=target.auth_headers(config), timeout=seconds
-    )
+    response = await _ask(http, target, config, seconds)
     error = _judge(response.status_code, response.text)
     if error is not None:
         raise error
+
+
+async def list_models(
+    http: httpx.AsyncClient, target: Target, config: ProviderConfig, seconds: float
+) -> list[str]:
+    """Return the names of the models, in the upstream's order.
+
+    Args:
+        http: The provider's client.
+        target: Where to ask.
+        config: Whose key to show.
+        seconds: Limit for each step of the request.
+
+    Raises:
+        ProviderError: The upstream does not say.
+        httpx.HTTPError: The server cannot be reached.
+    """
+    response = await _ask(http, target, config, seconds)
+    error = _judge(response.status_code, response.text)
+    if error is None and response.status_code != _OK:
+        error = ProviderUnavailableError(
+            f"models listing: HTTP {response.status_code}", status_code=response.status_code
+        )
+    if error is not None:
+        raise error
+    names = _names(response.json())
+    return [target.entry.strip_prefix(name) if target.entry else name for name in names]
+
+
+async def _ask(
+    http: httpx.AsyncClient, target: Target, config: ProviderConfig, seconds: float
+) -> httpx.Response:
+    return await http.get(
+        target.models_url or "", headers=target.auth_headers(config), timeout=seconds
+    )
+
+
+def _names(listing: object) -> list[str]:
+    """Read a listing in the form of OpenAI (``data``), or of Ollama, Gemini and Cohere (``models``)."""
+    if isinstance(listing, dict):
+        listing = listing.get("data") or listing.get("models")
+    rows = listing if isinstance(listing, list) else []
+    found = (row.get("id") or row.get("name") for row in rows if isinstance(row, dict))
+    return [name.removeprefix("models/") for name in found if isinstance(name, str)]
 
 
 def _judge(status: int, text: str) -> ProviderError | None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import httpx
 from typing_extensions import override
 
+from .stream_lines import StreamLines
+
 # The finish reason in an answer's JSON, in the words of OpenAI, Anthropic, Gemini and Ollama.
 # A text that contains the same has its quotes escaped.
 _FINISH = re.compile(
@@ -43,6 +45,7 @@ class Wire:
         status: HTTP status of the answer; None while there is none.
         retry_after: The answer's ``Retry-After`` header.
         finish: The last finish reason in the answer, in the upstream's own word.
+        lines: The answer's events, if it is a stream; None while there is no answer.
     """
 
     end_marker: str | None = None
@@ -50,6 +53,7 @@ class Wire:
     status: int | None = None
     retry_after: str | None = None
     finish: str | None = None
+    lines: StreamLines | None = None
     _tail: bytes = b""
 
     @property
@@ -57,13 +61,21 @@ class Wire:
         """Whether the upstream has said that it is finished."""
         return self.finish is not None
 
+    @property
+    def unreadable(self) -> bool:
+        """Whether an event of the stream could not be read, which LiteLLM may pass over."""
+        return self.lines is not None and self.lines.unreadable
+
     def answered(self, response: httpx.Response) -> None:
         """Note the head of an answer."""
         self.status = response.status_code
         self.retry_after = response.headers.get("retry-after")
+        self.lines = StreamLines(response.headers.get("content-type", ""))
 
     def feed(self, piece: bytes) -> None:
-        """Look for a finish reason in the next piece of the body, also across two of them."""
+        """Look at the next piece of the body: for a finish reason, also across two of them."""
+        if self.lines is not None:
+            self.lines.feed(piece)
         text = self._tail + piece
         for found in _FINISH.finditer(text):
             self.finish = found[1].decode(errors="replace")

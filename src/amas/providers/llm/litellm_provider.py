@@ -26,7 +26,7 @@ from ..types import (
 )
 from . import litellm_codec as codec
 from .clocks import StreamClocks
-from .health import check_models
+from .health import check_models, list_models
 from .http_client import Wire, on_wire, open_http
 from .litellm_errors import translate
 from .litellm_rehearsal import rehearse
@@ -67,6 +67,8 @@ class LiteLLMProvider(BaseProvider):
         super().__init__(config)
         self.target = self._resolve(config)
         self.capabilities = self.target.capabilities
+        # The catalogue names what a model surely has; it may have more.
+        self.capabilities_complete = config.capabilities is not None
         self.context_window = self.target.context_window
         self._http: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -150,6 +152,20 @@ class LiteLLMProvider(BaseProvider):
             seconds=seconds,
             model=self.model,
         )
+
+    @override
+    async def list_models(self) -> list[str]:
+        """Ask the upstream which models there are; for free.
+
+        Raises:
+            ProviderError: It does not say, or cannot be reached.
+        """
+        await self._ready()
+        if self._http is None or self.target.models_url is None:
+            return await super().list_models()
+        seconds = min(self.config.timeout, _PROBE_SECONDS)
+        listing = list_models(self._http, self.target, self.config, seconds)
+        return await self._guard(listing, Wire(), seconds=seconds, model=None)
 
     @override
     async def _tear_down(self) -> None:

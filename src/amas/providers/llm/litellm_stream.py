@@ -65,6 +65,10 @@ async def read_stream(
     while True:
         with on_wire(wire):
             raw, error = await _next(wrapper, clocks, wire, provider=provider, model=model)
+        if error is None and wire.unreadable:
+            error = ProviderUnavailableError(
+                "an event of the stream cannot be read", provider=provider, model=model
+            )
         chunk = read_chunk(raw, target, provider=provider, model=model) if raw is not None else None
         if error is None and (raw is None or (chunk and chunk.finish_reason)):
             error = _truncation(wrapper, wire, chunk, provider, model)

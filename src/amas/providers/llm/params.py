@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InvalidRequestError, suggestion
+from ..errors import InvalidRequestError, UnsupportedError, suggestion
 from ..types import Prompt
 
 # OpenAI's chat parameters, which LiteLLM translates for every vendor, and two that many
@@ -97,14 +97,14 @@ def split_supported(
         The parameters to send, and the names of those left out.
 
     Raises:
-        InvalidRequestError: An essential one (tools, response_format) is not supported.
+        UnsupportedError: An essential one (tools, response_format) is not supported.
     """
     if supported is None:
         return dict(params), ()
     lacking = params.keys() - set(supported)
     refused = sorted(lacking & ESSENTIAL)
     if refused:
-        raise InvalidRequestError(
+        raise UnsupportedError(
             f"model {model!r} does not take {', '.join(refused)}; ask another model",
             provider=provider,
             model=model,

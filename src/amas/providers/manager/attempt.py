@@ -14,8 +14,14 @@ from .member import Member, Ticket
 
 T = TypeVar("T")
 
+_TOO_LATE = "no answer within its timeout or its share of the deadline"
+
 # Seconds that a provider gets to keep its own timeout before the manager does.
 _GRACE = 0.1
+
+
+class CutShortError(ProviderTimeoutError):
+    """The caller left less time than the provider usually takes: no fault of its own."""
 
 
 @dataclass(slots=True)
@@ -30,6 +36,7 @@ class OpenAttempt(Generic[T]):
         attempts: The records of the call, of which its own becomes the last.
         hedge: Whether it was sent beside another request that was slow.
         rest: Who could still be asked in this call.
+        held: Seconds that the consumer of a stream has kept it waiting.
     """
 
     member: Member
@@ -39,11 +46,14 @@ class OpenAttempt(Generic[T]):
     attempts: list[Attempt]
     hedge: bool = False
     rest: list[Member] = field(default_factory=list)
+    held: float = 0.0
 
     def settle(self, outcome: Outcome, error: ProviderError | None = None) -> list[Attempt]:
         """Report how it ended, and return the records of all attempts of the call."""
+        # A consumer who reads slowly does not make a slow provider.
+        started = self.started + self.held
         record = _settle(
-            self.member, self.ticket, self.started, outcome=outcome, error=error, hedge=self.hedge
+            self.member, self.ticket, started, outcome=outcome, error=error, hedge=self.hedge
         )
         self.attempts.append(record)
         return self.attempts
@@ -81,7 +91,8 @@ async def attempt(
         The open attempt, or the error it ended with.
     """
     started = member.clock()
-    timer = asyncio.timeout(min(terms.ends - started, _longest_attempt(member)))
+    limit = min(terms.ends - started, _longest_attempt(member))
+    timer = asyncio.timeout(limit)
     error: ProviderError | None = None
     opened = False
     try:
@@ -90,7 +101,12 @@ async def attempt(
         opened = True
         return OpenAttempt(member, ticket, started, value, terms.attempts, terms.hedge)
     except TimeoutError:
-        error = _out_of_share(member) if timer.expired() else _stray_timeout(member)
+        if not timer.expired():
+            error = _stray_timeout(member)
+        elif limit < (member.latencies.percentile(0.95) or 0):
+            error = CutShortError(_TOO_LATE, provider=member.name)
+        else:
+            error = ProviderTimeoutError(_TOO_LATE, provider=member.name)
     except ProviderError as raised:
         error = raised
     except asyncio.CancelledError:
@@ -110,6 +126,7 @@ async def attempt(
                 error=error,
                 hedge=terms.hedge,
                 overtaken=error is None and terms.overtaken(),
+                blameless=isinstance(error, CutShortError),
             )
             terms.attempts.append(record)
     return error
@@ -124,10 +141,18 @@ def _settle(
     error: ProviderError | None,
     hedge: bool,
     overtaken: bool = False,
+    blameless: bool = False,
 ) -> Attempt:
     latency = member.clock() - started
     member.bulkhead.leave()
-    member.settle(ticket, outcome, latency=latency, error=error, overtaken=overtaken)
+    member.settle(
+        ticket,
+        outcome,
+        latency=latency,
+        error=error,
+        overtaken=overtaken,
+        blameless=blameless,
+    )
     record = Attempt(
         provider=member.name,
         model=(error.model if error else None) or ticket.lane.provider.model,
@@ -147,12 +172,6 @@ def _longest_attempt(member: Member) -> float:
     """Return the limit of an attempt, a little beyond the provider's own clocks, which say more."""
     config = member.provider.config
     return max(config.timeout, config.first_content_timeout or 0) + _GRACE
-
-
-def _out_of_share(member: Member) -> ProviderError:
-    return ProviderTimeoutError(
-        "no answer within its timeout or its share of the deadline", provider=member.name
-    )
 
 
 def _stray_timeout(member: Member) -> ProviderError:

@@ -14,6 +14,7 @@ from .circuit_breaker import (
     Permit,
     admit,
     blocked_until,
+    defer,
     give_back,
     record,
     reset,
@@ -24,6 +25,9 @@ from .state_store import Entry
 
 # While a probe is under way nobody knows when calls go through again; soon, as a rule.
 _PROBE_WAIT = 1.0
+
+# Seconds after which a process asks again for a probe that another one has.
+_ASK_AGAIN = 0.25
 
 
 class Breaker:
@@ -74,6 +78,10 @@ class Breaker:
         """Return a permit that was not used."""
         self.circuit = give_back(self.circuit, permit)
 
+    def defer(self, permit: Permit) -> None:
+        """Return the permit of a probe that another process is making; nobody asks for a while."""
+        self.circuit = defer(self.circuit, permit, self._clock() + _ASK_AGAIN)
+
     def record(self, effect: Effect, permit: Permit) -> None:
         """Take in what a permitted request told."""
         before = self.circuit
@@ -116,19 +124,23 @@ class Breaker:
             ttl=2 * self.settings.max_cooldown,
         )
 
-    def adopt(self, entry: Entry, asked_at: float) -> None:
+    def adopt(self, entry: Entry, asked_at: float) -> bool:
         """Take over what another process decided.
 
         Args:
             entry: Its decision.
             asked_at: When the question was sent; a decision of our own since then is newer.
+
+        Returns:
+            Whether it was not closed before, and is now.
         """
         if entry.version == self.version or self.decided_at >= asked_at:
-            return
+            return False
         self.version = entry.version
         if not entry.data.get("open"):
+            was_closed = self.state is CircuitState.CLOSED
             self.circuit = reset(self.circuit)
-            return
+            return not was_closed
         openings = entry.data.get("openings")
         self.circuit = replace(
             self.circuit,
@@ -139,3 +151,4 @@ class Breaker:
             probe_until=0.0,
             era=self.circuit.era + 1,
         )
+        return False

@@ -170,6 +170,22 @@ def give_back(circuit: Circuit, permit: Permit) -> Circuit:
     return circuit
 
 
+def defer(circuit: Circuit, permit: Permit, until: float) -> Circuit:
+    """Take back the permit of a probe that somebody else is making already.
+
+    Args:
+        circuit: The present state.
+        permit: The permit; that of the present probe keeps its place taken.
+        until: Time from which the next caller may ask for it.
+
+    Returns:
+        The next state, in which the permit is worth nothing any more.
+    """
+    if permit.era == circuit.era and circuit.state is CircuitState.HALF_OPEN:
+        return replace(circuit, probe_until=until, era=circuit.era + 1)
+    return circuit
+
+
 def reset(circuit: Circuit) -> Circuit:
     """Close the circuit, whatever its state, and forget counts and openings.
 

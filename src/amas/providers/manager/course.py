@@ -16,7 +16,7 @@ from ..errors import (
 )
 from ..observability.logging import get_logger
 from ..types import Attempt, Effect, Failover, Request
-from .attempt import OpenAttempt, Terms, attempt
+from .attempt import CutShortError, OpenAttempt, Terms, attempt
 from .lane import Lane
 from .member import Member, Ticket
 from .policy import KEY_OUTCOMES
@@ -72,12 +72,13 @@ class Course(Generic[T]):
         self.attempts: list[Attempt] = list(attempts)
         self.failures: list[tuple[Member, ProviderError]] = []
         self.overtaken = False
+        self._refused: dict[Member, float] = {}
 
-    def is_final(self) -> bool:
-        """Tell whether an error has come that nobody else would help against."""
+    def is_final(self, member: Member) -> bool:
+        """Tell whether an error has come from a provider that nobody else would help against."""
         return any(
-            member.rules.policy[error.outcome].failover is Failover.NO
-            for member, error in self.failures
+            failed is member and member.rules.policy[error.outcome].failover is Failover.NO
+            for failed, error in self.failures
         )
 
     def time_left(self) -> float:
@@ -100,16 +101,17 @@ class Course(Generic[T]):
         ends = self._tools.clock() + self.time_left() / (2 if followed else 1)
         terms = Terms(ends, self.attempts, hedge, lambda: self.overtaken)
         used: set[Lane] = set()
-        retries = asked = 0
+        retries = 0
+        failure: ProviderError | None = None
         # Who failed of late as well is asked once, to see whether it is back, if others can follow.
         patience = 0 if member.doubts and followed else member.provider.config.max_retries
         while (ticket := await self._enter(member, ends, used)) is not None:
-            if not asked:
+            if failure is None:
                 member.retries.note_request()
-            asked += 1
             found = await attempt(member, ticket, lambda leave: self._ask(member, leave), terms)
             if isinstance(found, OpenAttempt):
                 return found
+            failure = found
             self._note(found, member)
             used.add(ticket.lane)
             if found.outcome in KEY_OUTCOMES and member.available(used):
@@ -120,7 +122,7 @@ class Course(Generic[T]):
             retries += 1
             used.clear()
             await self._tools.sleep(pause)
-        if asked and member.rules.policy[self.failures[-1][1].outcome].circuit is Effect.FAILURE:
+        if failure is not None and _is_its_fault(failure, member):
             member.doubt()
         return None
 
@@ -145,7 +147,7 @@ class Course(Generic[T]):
             return None
         ticket: Ticket | None = None
         try:
-            if member.gate is None or await member.gate.take(self._tokens):
+            if await self._within_limits(member):
                 ticket = member.admit(used)
                 if ticket is not None and ticket.probe and member.sharing.store is not None:
                     leave, ticket = ticket, None
@@ -155,6 +157,13 @@ class Course(Generic[T]):
             if ticket is None:
                 bulkhead.leave()
         return ticket
+
+    async def _within_limits(self, member: Member) -> bool:
+        gate = member.gate
+        if gate is None or await gate.take(self._tokens):
+            return True
+        self._refused[member] = gate.refused_for
+        return False
 
     def _note(self, error: ProviderError, member: Member) -> None:
         error.request_id = self._request.id
@@ -185,7 +194,7 @@ class Course(Generic[T]):
                 return ProviderTimeoutError(
                     "the deadline passed before anybody was asked", request_id=self._request.id
                 )
-            return nobody(everybody or candidates, request_id=self._request.id)
+            return self._nobody(everybody or candidates, candidates)
         errors = [error for _, error in self.failures]
         counted = Counter(f"{error.provider}: {error.message}" for error in errors)
         told = "; ".join(
@@ -200,23 +209,35 @@ class Course(Generic[T]):
             retry_after=soonest(candidates),
         )
 
+    def _nobody(
+        self, members: Sequence[Member], able: Sequence[Member]
+    ) -> NoProviderAvailableError:
+        """Make the error that says why nobody can be asked, and when that may change."""
+        waits = [max(member.wait(), self._refused.get(member, 0.0)) for member in able]
+        wait = min(waits, default=None)
+        reasons = "; ".join(self._why(member, able) for member in members)
+        when = f"; try again in {wait:.1f} s" if wait else ""
+        return NoProviderAvailableError(
+            f"no provider can be asked: {reasons or 'none is registered'}{when}",
+            request_id=self._request.id,
+            retry_after=wait,
+        )
+
+    def _why(self, member: Member, able: Sequence[Member]) -> str:
+        if member.ready and member not in able:
+            return f"{member.name} cannot serve this request"
+        status = describe(member)
+        if status["state"] == "available" and member in self._refused:
+            return f"{member.name} has too few tokens left this minute for so long a request"
+        why = f" ({status['reason']})" if status["reason"] else ""
+        return f"{member.name} is {status['state'].replace('_', ' ')}{why}"
+
+
+def _is_its_fault(error: ProviderError, member: Member) -> bool:
+    failed = member.rules.policy[error.outcome].circuit is Effect.FAILURE
+    return failed and not isinstance(error, CutShortError)
+
 
 def soonest(members: Sequence[Member]) -> float | None:
     """Return the seconds until the first of them may be asked; None if none ever may."""
     return min((member.wait() for member in members if member.ready), default=None)
-
-
-def nobody(members: Sequence[Member], *, request_id: str | None = None) -> NoProviderAvailableError:
-    """Make the error that says why nobody can be asked, and when that may change."""
-    wait = soonest(members)
-    reasons = "; ".join(
-        f"{status['name']} is {status['state'].replace('_', ' ')}"
-        + (f" ({status['reason']})" if status["reason"] else "")
-        for status in (describe(member) for member in members)
-    )
-    when = f"; try again in {wait:.1f} s" if wait else ""
-    return NoProviderAvailableError(
-        f"no provider can be asked: {reasons or 'none is registered'}{when}",
-        request_id=request_id,
-        retry_after=wait,
-    )

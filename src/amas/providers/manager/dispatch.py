@@ -100,9 +100,9 @@ class Dispatcher:
         recovery = Recovery(self._settings.stream_recovery, request, open_with, self._tools.clock)
         async with aclosing(recovery.chunks(opened)) as chunks:
             async for chunk in chunks:
-                if chunk.finish_reason is not None and chunk.usage is not None:
+                if chunk.finish_reason is not None:
                     member = self._members.by_name[chunk.provider]
-                    await _count_tokens(member, request, chunk.usage["total_tokens"])
+                    await _count_tokens(member, request, _total(chunk.usage))
                 yield chunk
 
     async def first(self, request: Request) -> Member | None:
@@ -127,8 +127,10 @@ class Dispatcher:
             )
         await self._members.hear()
         candidates = candidates_for(request, chain, order, self._tools.random, failover=failover)
-        if not failover:
-            candidates = candidates[:1]
+        most = request.max_providers if failover else 1
+        if most is not None:
+            # Who is not to be asked is not accounted for either.
+            candidates = candidates[:most]
             chain = candidates or chain
         self._members.picked(candidates)
         return Plan(candidates, own_arguments(request, candidates), chain)
@@ -155,8 +157,13 @@ def _estimated_tokens(request: Request) -> int:
     return request.needs.prompt_tokens + (request.needs.answer_tokens or 0)
 
 
-async def _count_tokens(member: Member, request: Request, used: int) -> None:
-    if member.gate is not None:
+def _total(usage: object) -> object:
+    return usage.get("total_tokens") if isinstance(usage, Mapping) else None
+
+
+async def _count_tokens(member: Member, request: Request, used: object) -> None:
+    # What a provider of somebody else's counts may be anything.
+    if member.gate is not None and isinstance(used, int):
         await member.gate.settle(estimated=_estimated_tokens(request), used=used)
 
 

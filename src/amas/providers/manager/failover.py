@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..types import Failover
+from ..types import Failover, Outcome
 from .attempt import OpenAttempt
 from .course import Course, Tools
 from .hedging import Hedging, race
@@ -103,6 +103,10 @@ class FailoverLoop:
                 remaining = [item for item in remaining if _has_larger_window(item, member)]
                 if not remaining:
                     raise error
+        outcomes = {error.outcome for _, error in course.failures}
+        if not remaining and outcomes == {Outcome.UNSUPPORTED}:
+            # Nobody has failed: the request asks more than anybody can do.
+            raise course.failures[-1][1]
         return remaining
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeGuard
 
 from ..base import ProviderBase
 from ..base.provider_base import unexpected
@@ -56,15 +57,14 @@ class HealthMonitor:
 
     def start(self) -> None:
         """Begin checking in a task of its own; harmless when it runs already."""
-        if self._task is None or self._task.done():
+        if not is_under_way(self._task):
             self._task = asyncio.create_task(self._run(), name="amas-provider-health")
 
     async def stop(self) -> None:
         """End the task and wait for it."""
         task, self._task = self._task, None
         self._next_at = None
-        # A task that has ended may belong to a loop that is gone.
-        if task is not None and not task.done():
+        if is_under_way(task):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
@@ -118,13 +118,18 @@ async def check_lane(lane: Lane) -> bool:
     return not check.cancelled() and check.result()
 
 
+def is_under_way(task: asyncio.Task[Any] | None) -> TypeGuard[asyncio.Task[Any]]:
+    """Tell whether a task goes on; one whose loop was closed under it never will."""
+    return task is not None and not task.done() and not task.get_loop().is_closed()
+
+
 def begin_check(lane: Lane) -> asyncio.Task[bool]:
     """Begin what ``check_lane`` waits for; whoever comes meanwhile gets the same task.
 
     It is a task of its own, so that nobody who gives up waiting ends it for the others;
     the lifecycle ends it at shutdown.
     """
-    if lane.check is None or lane.check.done():
+    if not is_under_way(lane.check):
         name = f"amas-check-{lane.provider.name}"
         lane.check = asyncio.create_task(_check(lane), name=name)
     return lane.check

@@ -65,9 +65,11 @@ async def race(
         discard: Gives back what the slower one brought at the same moment.
 
     Returns:
-        What the faster one brought; None if both have failed.
+        What the faster one brought; None if both have failed, or the first one with an error
+        that nobody else would help against. Whoever was only slower is put back into
+        ``remaining``, as it may still take over a stream that breaks off.
     """
-    contest = _Contest(course, discard)
+    contest = _Contest(course, discard, first=member)
     try:
         contest.enter(member, followed=True)
         await contest.wait(delay)
@@ -82,6 +84,7 @@ async def race(
     except BaseException:
         await contest.abandon()
         raise
+    remaining[:0] = contest.overtaken()
     return contest.winner
 
 
@@ -94,15 +97,20 @@ def _second(remaining: list[Member], budget: Budget) -> Member | None:
 class _Contest(Generic[T]):
     """Visits side by side, of which the first to bring something wins."""
 
-    def __init__(self, course: Course[T], discard: Callable[[T], Awaitable[None]]) -> None:
+    def __init__(
+        self, course: Course[T], discard: Callable[[T], Awaitable[None]], *, first: Member
+    ) -> None:
         self._course = course
         self._discard = discard
+        self._first = first
+        self._entered: list[Member] = []
         self._running: set[asyncio.Task[None]] = set()
         self._over = False
         self.winner: OpenAttempt[T] | None = None
 
     def enter(self, member: Member, *, followed: bool, hedge: bool = False) -> None:
         """Begin a visit."""
+        self._entered.append(member)
         visit = self._visit(member, followed=followed, hedge=hedge)
         self._running.add(asyncio.create_task(visit, name=f"amas-visit-{member.name}"))
 
@@ -123,8 +131,19 @@ class _Contest(Generic[T]):
 
     @property
     def decided(self) -> bool:
-        """Whether there is nothing to wait for: somebody has won, nobody can, or nobody should."""
-        return self._over or not self._running or self._course.is_final()
+        """Whether there is nothing to wait for: somebody has won, nobody can, or nobody should.
+
+        Only the first one decides that nobody should: it may still answer what the second
+        one refuses.
+        """
+        return self._over or not self._running or self._course.is_final(self._first)
+
+    def overtaken(self) -> list[Member]:
+        """Return who was slower than the winner, and has not failed."""
+        if self.winner is None:
+            return []
+        out = {self.winner.member, *(member for member, _ in self._course.failures)}
+        return [member for member in self._entered if member not in out]
 
     async def wait(self, seconds: float | None) -> None:
         """Wait until one more visit has ended."""

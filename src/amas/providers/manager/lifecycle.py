@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from ..base import ProviderBase
 from ..errors import NoProviderAvailableError
 from ..observability.logging import get_logger
-from .health_monitor import HealthMonitor, check_member
+from .health_monitor import HealthMonitor, check_member, is_under_way
 from .member import Member
 from .members import Members
 from .startup import PATIENCE, start_members
@@ -138,12 +138,11 @@ class Lifecycle:
                 await self._give_back()
 
     async def _end_checks(self) -> None:
-        # One that has ended may belong to a loop that is gone.
         checks = [
             lane.check
             for member in self._members.by_name.values()
             for lane in member.lanes
-            if lane.check is not None and not lane.check.done()
+            if is_under_way(lane.check)
         ]
         for check in checks:
             check.cancel()

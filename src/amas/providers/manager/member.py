@@ -208,15 +208,18 @@ class Member:
             Whether the request may be sent; otherwise the ticket has been given back.
         """
         lane = ticket.lane
-        wanted: list[tuple[str, str]] = []
+        wanted: list[tuple[str, str, Breaker, Permit]] = []
         if ticket.circuit.probe:
-            wanted.append((self.sharing.circuit_key, self.breaker.version))
+            key = self.sharing.circuit_key
+            wanted.append((key, self.breaker.version, self.breaker, ticket.circuit))
         if ticket.key.probe:
-            wanted.append((self.sharing.key_circuit(lane.provider), lane.breaker.version))
+            key = self.sharing.key_circuit(lane.provider)
+            wanted.append((key, lane.breaker.version, lane.breaker, ticket.key))
         held: list[tuple[str, str]] = []
         try:
-            for key, version in wanted:
+            for key, version, breaker, permit in wanted:
                 if not await self.sharing.lease(key, version, self.rules.circuit.probe_lease):
+                    breaker.defer(permit)
                     break
                 held.append((key, version))
         finally:
@@ -231,6 +234,9 @@ class Member:
         self.breaker.give_back(ticket.circuit)
         ticket.lane.breaker.give_back(ticket.key)
         ticket.lane.in_flight -= 1
+        if self.doubts:
+            # It is not this call that finds out.
+            self.doubted_until = self.clock()
 
     def _release_leases(self, ticket: Ticket, circuit: bool, key: bool) -> None:
         """Let other processes probe what has told nothing here."""
@@ -248,6 +254,7 @@ class Member:
         latency: float,
         error: ProviderError | None,
         overtaken: bool = False,
+        blameless: bool = False,
     ) -> None:
         """Take in how a request ended.
 
@@ -257,12 +264,16 @@ class Member:
             latency: Seconds it took.
             error: Its error, if it failed.
             overtaken: Whether it was cancelled because another provider was faster.
+            blameless: Whether the failure says nothing about the provider.
         """
         ticket.lane.in_flight -= 1
-        effect = self._effect(outcome, error)
-        if overtaken and ticket.probe:
+        effect = Effect.NEUTRAL if blameless else self._effect(outcome, error)
+        if overtaken and ticket.circuit.probe:
             # It had its time, and the circuit is open for a cause: not yet back.
             effect = Effect.FAILURE
+        elif effect is Effect.SUCCESS:
+            # Who refuses a request as wrong is back as well.
+            self.doubts, self.doubted_until = 0, 0.0
         self._record(ticket, effect, of_key=outcome in KEY_OUTCOMES)
         if outcome is Outcome.RATE_LIMITED:
             self._cool_down(ticket.lane, error)
@@ -301,7 +312,6 @@ class Member:
         now = self.clock()
         self.successes += 1
         self.succeeded_at = now
-        self.doubts, self.doubted_until = 0, 0.0
         lane.provider.healthy = True
         self.window = self.window.add(now, _RATE_WINDOW, good=1)
         self.latencies.add(latency)
@@ -325,10 +335,12 @@ class Member:
         self.breaker.trip(seconds)
 
     def reset(self) -> None:
-        """Forget every failure: close its circuits and end its cooldowns."""
+        """Forget every failure: close its circuits, end its cooldowns, and take it for healthy."""
         self.breaker.reset()
         for lane in self.lanes:
             lane.breaker.reset()
+            if lane.ready:
+                lane.provider.healthy = True
             lane.cooling_until = self.clock()
             lane.cooldown_version = self.sharing.tell_cooldown(lane.provider, lane.cooling_until)
         self.doubts, self.doubted_until = 0, 0.0
@@ -348,18 +360,29 @@ class Member:
             told: The entries by name.
             asked_at: When the question for them was sent.
         """
+        closed = False
         if entry := told.get(self.sharing.circuit_key):
-            self.breaker.adopt(entry, asked_at)
+            closed = self.breaker.adopt(entry, asked_at)
         if entry := told.get(self.sharing.latency_key):
             average = entry.data.get("average")
             if isinstance(average, int | float):
                 self.latencies.adopt(float(average))
         for lane in self.lanes:
+            key_closed = False
             if entry := told.get(self.sharing.key_circuit(lane.provider)):
-                lane.breaker.adopt(entry, asked_at)
+                key_closed = lane.breaker.adopt(entry, asked_at)
+            if closed or key_closed:
+                self._trust(lane)
             entry = told.get(self.sharing.key_cooldown(lane.provider))
             if entry is not None and entry.version != lane.cooldown_version:
                 lane.cooldown_version, lane.cooling_until = entry.version, entry.until
+
+    def _trust(self, lane: Lane) -> None:
+        """Take a key for healthy, since another process has seen that the provider is back."""
+        states = {self.breaker.state, lane.breaker.state}
+        if lane.ready and states == {CircuitState.CLOSED}:
+            lane.provider.healthy = True
+            self.doubts, self.doubted_until = 0, 0.0
 
 
 def require_provider(given: object) -> None:

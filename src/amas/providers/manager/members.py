@@ -120,15 +120,20 @@ class Members:
         if first is not None:
             first.last_picked = self._calls
 
-    async def hear(self) -> None:
-        """Take over what other processes have told, if there are any."""
+    async def hear(self) -> str | None:
+        """Take over what other processes have told, if there are any.
+
+        Returns:
+            Why they could not be heard; None if they were.
+        """
         if self._store is None:
-            return
+            return None
         asked_at = self._clock()
         members = list(self.by_name.values())
         told = await self._store.pull([key for member in members for key in member.shared_keys()])
         for member in members:
             member.adopt(told, asked_at)
+        return self._store.away
 
     async def close(self) -> None:
         """Give back the connections of what is shared; a later call begins anew."""

@@ -12,6 +12,9 @@ from ..types import Capability, Needs, Prompt
 # have fewer, so this errs towards asking; who is asked too much says so, and a larger window follows.
 _CHARACTERS_PER_TOKEN = 4
 
+# More than any model writes; a larger number of a caller's must not overflow a price.
+_LONGEST_ANSWER = 10**9
+
 _FORMATS: Mapping[object, Capability] = {
     "json_object": Capability.JSON_OBJECT,
     "json_schema": Capability.JSON_SCHEMA,
@@ -40,7 +43,9 @@ def needs_of(prompt: Prompt, params: Mapping[str, Any]) -> Needs:
     return Needs(
         capabilities=frozenset(capabilities),
         prompt_tokens=length // _CHARACTERS_PER_TOKEN,
-        answer_tokens=longest if isinstance(longest, int) and longest > 0 else None,
+        answer_tokens=(
+            min(longest, _LONGEST_ANSWER) if isinstance(longest, int) and longest > 0 else None
+        ),
     )
 
 

@@ -41,6 +41,7 @@ TABLE: Final[Policy] = MappingProxyType(
         Outcome.AUTH: Rule(Retry.NO, Failover.YES, Effect.TRIP),
         Outcome.MODEL_NOT_FOUND: Rule(Retry.NO, Failover.YES, Effect.NEUTRAL),
         Outcome.INVALID_REQUEST: Rule(Retry.NO, Failover.NO, Effect.SUCCESS),
+        Outcome.UNSUPPORTED: Rule(Retry.NO, Failover.YES, Effect.NEUTRAL),
         Outcome.CONTEXT_WINDOW: Rule(Retry.NO, Failover.LARGER_WINDOW, Effect.NEUTRAL),
         Outcome.CONTENT_POLICY: Rule(Retry.NO, Failover.NO, Effect.NEUTRAL),
         Outcome.CANCELLED: Rule(Retry.NO, Failover.NO, Effect.NEUTRAL),

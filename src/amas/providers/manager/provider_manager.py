@@ -34,6 +34,7 @@ class ProviderManager:
 
     Args:
         settings: How it behaves; the defaults of the ``manager:`` section if None.
+        providers: Its first providers, in fallback order; they start on the first call.
         clock: The time in seconds; only differences matter.
         random: Source of numbers in [0, 1), for jitter.
     """
@@ -42,6 +43,7 @@ class ProviderManager:
         self,
         settings: ManagerSettings | None = None,
         *,
+        providers: Iterable[ProviderBase] = (),
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = chance.random,
     ) -> None:
@@ -59,6 +61,8 @@ class ProviderManager:
         self._dispatcher = Dispatcher(
             self.settings, self._members, self._life, Tools(clock, random)
         )
+        for provider in providers:
+            self._members.add(provider)
 
     @classmethod
     def from_config(cls, source: str | os.PathLike[str] | Mapping[str, Any]) -> Self:
@@ -75,9 +79,7 @@ class ProviderManager:
             ProviderConfigError: Something in it is wrong; all problems at once.
         """
         settings, providers = read_configuration(source)
-        manager = cls(settings.manager)
-        for provider in providers:
-            manager._members.add(provider)
+        manager = cls(settings.manager, providers=providers)
         manager.warnings = settings.warnings
         for warning in settings.warnings:
             _log.warning("configuration", warning=warning)
@@ -168,6 +170,7 @@ class ProviderManager:
         strategy: str | None = None,
         caller: str | None = None,
         deadline: float | None = None,
+        max_providers: int | None = None,
         **params: Any,
     ) -> GenerationResult:
         """Answer a prompt, by whichever provider can.
@@ -179,6 +182,7 @@ class ProviderManager:
             strategy: Order in which providers are asked; the configured one if None.
             caller: Who asks, for the records.
             deadline: Seconds for the whole call, all attempts together.
+            max_providers: How many providers may be asked, in that order; all if None.
             **params: ``model`` and chat parameters such as ``temperature`` or ``tools``.
                 ``model`` holds for the provider asked first; ``"openai/gpt-4o"`` asks the
                 provider of that name first. Those standing in answer with their own model.
@@ -201,6 +205,7 @@ class ProviderManager:
                 system_prompt=system_prompt,
                 provider=provider,
                 caller=caller,
+                max_providers=max_providers,
             )
 
             return await self._dispatcher.answer(request, strategy)
@@ -214,6 +219,7 @@ class ProviderManager:
         strategy: str | None = None,
         caller: str | None = None,
         deadline: float | None = None,
+        max_providers: int | None = None,
         **params: Any,
     ) -> AsyncIterator[StreamChunk]:
         """Answer a prompt piece by piece; the arguments are those of ``generate``.
@@ -237,6 +243,7 @@ class ProviderManager:
                 system_prompt=system_prompt,
                 provider=provider,
                 caller=caller,
+                max_providers=max_providers,
             )
 
             async with aclosing(self._dispatcher.stream(request, strategy)) as chunks:
@@ -249,6 +256,7 @@ class ProviderManager:
         params: Mapping[str, Any],
         *,
         deadline: float | None = None,
+        max_providers: int | None = None,
         **named: str | None,
     ) -> Request:
         return make_request(
@@ -257,6 +265,7 @@ class ProviderManager:
             known=self._members.by_name,
             now=self._clock(),
             seconds=self.settings.deadline if deadline is None else deadline,
+            max_providers=max_providers,
             **named,
         )
 
@@ -271,9 +280,14 @@ class ProviderManager:
             for member in self._members.chain()
         }
 
-    async def refresh(self) -> None:
-        """Hear what other processes have told of the providers, where the state is shared."""
-        await self._members.hear()
+    async def refresh(self) -> str | None:
+        """Hear what other processes have told of the providers, where the state is shared.
+
+        Returns:
+            Why they could not be heard, so that ``status()`` is this process's own view;
+            None if they were, and if nothing is shared.
+        """
+        return await self._members.hear()
 
     def trip(self, name: str, seconds: float | None = None) -> None:
         """Set a provider aside by hand, such as for its maintenance.
@@ -320,3 +334,12 @@ class ProviderManager:
 
     async def __aexit__(self, *_raised: object) -> None:
         await self.shutdown()
+
+
+def __getattr__(name: str) -> Any:
+    # The host's ``from amas.providers.manager import provider_manager`` means an instance.
+    if name.startswith("__"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .host_names import attribute_of_instance  # noqa: PLC0415 -- it imports this module
+
+    return attribute_of_instance(name, __name__)

@@ -18,6 +18,8 @@ class RateGate:
         rpm: Requests per minute; no limit if None.
         tpm: Tokens per minute; no limit if None.
         clock: The time in seconds; only differences matter.
+        free_at: Until when not even the smallest request is let through.
+        refused_for: Seconds after which the request refused last is worth another try.
     """
 
     limits: RateLimits
@@ -26,6 +28,7 @@ class RateGate:
     tpm: int | None
     clock: Callable[[], float]
     free_at: float = 0.0
+    refused_for: float = 0.0
 
     def wait(self) -> float:
         """Return the seconds until it is worth trying again; 0 or less if that is now."""
@@ -34,7 +37,12 @@ class RateGate:
     async def take(self, tokens: int) -> bool:
         """Take a request of so many tokens, if the limits allow it."""
         wait = await self.limits.take(self.name, rpm=self.rpm, tpm=self.tpm, tokens=tokens)
-        self.free_at = self.clock() + wait
+        least = wait
+        if wait > 0 and tokens > 1:
+            # A large request that has to wait does not keep away smaller ones that need not.
+            least = await self.limits.wait(self.name, rpm=self.rpm, tpm=self.tpm, tokens=1)
+        self.free_at = self.clock() + least
+        self.refused_for = wait
         return wait <= 0
 
     async def settle(self, *, estimated: int, used: int) -> None:

@@ -118,11 +118,7 @@ class RateLimits:
             0 if it was taken. Otherwise nothing was, and these are the seconds after which it
             is worth trying again, if nobody else takes anything.
         """
-        claims = []
-        if rpm is not None:
-            claims.append(_Claim(_key(name, "rpm"), rpm, min(1, rpm)))
-        if tpm is not None:
-            claims.append(_Claim(_key(name, "tpm"), tpm, max(0, min(tokens, tpm))))
+        claims = _claims(name, rpm, tpm, tokens)
         if not claims:
             return 0.0
         wait = await self._shared(lambda storage: _take(storage, claims))
@@ -131,6 +127,12 @@ class RateLimits:
         if wait <= 0:
             await _count(self._memory, claims)
         return wait
+
+    async def wait(self, name: str, *, rpm: int | None, tpm: int | None, tokens: int) -> float:
+        """Return the seconds after which ``take`` is worth trying, 0 if that is now; take nothing."""
+        claims = _claims(name, rpm, tpm, tokens)
+        wait = await self._shared(lambda storage: _wait_for_all(storage, claims))
+        return await _wait_for_all(self._memory, claims) if wait is None else wait
 
     async def settle(self, name: str, *, tpm: int | None, estimated: int, used: int) -> None:
         """Count what a request has used beyond the estimate, even if that is over the limit.
@@ -241,16 +243,29 @@ def _key(name: str, kind: str) -> str:
     return f"rate:{name}:{kind}"
 
 
+def _claims(name: str, rpm: int | None, tpm: int | None, tokens: int) -> list[_Claim]:
+    claims = []
+    if rpm is not None:
+        claims.append(_Claim(_key(name, "rpm"), rpm, min(1, rpm)))
+    if tpm is not None:
+        claims.append(_Claim(_key(name, "tpm"), tpm, max(0, min(tokens, tpm))))
+    return claims
+
+
 async def _take(storage: Storage, claims: Sequence[_Claim]) -> float:
     """Count all claims or none, and return the seconds after which to try again, or 0."""
     for number, claim in enumerate(claims):
         if not await _fits(storage, claim):
             await _count(storage, [replace(taken, cost=-taken.cost) for taken in claims[:number]])
-            waits = [
-                _wait(await storage.get_sliding_window(each.key, _WINDOW), each) for each in claims
-            ]
-            return max(0.0, *waits) + _MARGIN
+            return max(_MARGIN, await _wait_for_all(storage, claims))
     return 0.0
+
+
+async def _wait_for_all(storage: Storage, claims: Sequence[_Claim]) -> float:
+    """Return the seconds until all claims fit if nobody takes anything meanwhile; 0 if they do."""
+    waits = [_wait(await storage.get_sliding_window(each.key, _WINDOW), each) for each in claims]
+    longest = max(waits, default=0.0)
+    return longest + _MARGIN if longest > 0 else 0.0
 
 
 async def _fits(storage: Storage, claim: _Claim) -> bool:

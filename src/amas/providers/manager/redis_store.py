@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from ..observability.logging import get_logger
+from ..secret import scrub
 from .redis_wire import RedisWire, Trip
 from .state_store import Entry, StateStore
 
@@ -67,6 +68,7 @@ class RedisStore(StateStore):
         self._retry_every = retry_every
         self._random = random
         self._away = False
+        self._why = ""
         self._resting = False
         self._pending: dict[str, Entry] = {}
         self._leases: dict[str, tuple[str, float]] = {}  # name: token, local end
@@ -80,6 +82,11 @@ class RedisStore(StateStore):
     @override
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._wire.where!r}, prefix={self._wire.prefix!r})"
+
+    @property
+    @override
+    def away(self) -> str | None:
+        return self._why if self._away else None
 
     @override
     async def pull(self, keys: Sequence[str]) -> Mapping[str, Entry]:
@@ -185,8 +192,8 @@ class RedisStore(StateStore):
         """Set the store away, and let go whoever waits."""
         if not self._away:
             self._away = True
-            why = f"{type(error).__name__}: {error}"
-            _log.warning("shared_state_away", server=self._wire.where, error=why)
+            self._why = scrub(f"{type(error).__name__}: {error}")
+            _log.warning("shared_state_away", server=self._wire.where, error=self._why)
         self._let_go()
 
     def _let_go(self) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from ..errors import ProviderConfigError
 from ..observability.logging import get_logger
@@ -68,8 +67,8 @@ class RedisWire:
         self._told: dict[str, Entry] = {}
         self._repeat = False
         self._unreadable: set[str] = set()
-        self.new_client()  # shows at once whether it can be made
-        self.where = _without_credentials(self._url)
+        client = self.new_client()  # shows at once whether it can be made
+        self.where = _place(client.connection_pool.connection_kwargs)
 
     @property
     def has_to_repeat(self) -> bool:
@@ -177,10 +176,13 @@ class RedisWire:
         self._repeat = True
 
 
-def _without_credentials(url: Secret) -> str:
-    """Return what of an address may be shown."""
-    parts = urlsplit(url.get_secret_value())
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    port = f":{parts.port}" if parts.port else ""
-    database = parts.path if parts.path[1:].isdigit() else ""
-    return f"{parts.scheme}://{host or ''}{port}{database}"
+def _place(address: Mapping[str, Any]) -> str:
+    """Return where a server is, without credentials.
+
+    The scheme is left out: with it, an address that has no password would be the secret that
+    the configured one is taken for, and be masked.
+    """
+    host = str(address.get("host", "localhost"))
+    host = f"[{host}]" if ":" in host else host
+    place = address.get("path") or f"{host}:{address.get('port', 6379)}"
+    return f"{place}/{address.get('db', 0)}"

@@ -11,6 +11,7 @@ from ..errors import BadResponseError, ProviderUnavailableError
 from ..types import Attempt, GenerationResult, Request, ResponseCheck
 from .member import Member
 from .needs import wants_json
+from .streaming import CONTENT_FILTER
 
 
 async def ask_for_answer(
@@ -39,7 +40,8 @@ async def ask_for_answer(
     if not isinstance(content, str):
         raise _no_answer(member)
     if member.rules.response_checks:
-        check_answer(member, content, arguments, called=bool(tool_calls))
+        explained = bool(tool_calls) or answer.get("finish_reason") == CONTENT_FILTER
+        check_answer(member, content, arguments, explained=explained)
     usage = answer.get("usage")
     return GenerationResult(
         content=content,
@@ -59,7 +61,7 @@ async def ask_for_answer(
 
 
 def check_answer(
-    member: Member, content: str, arguments: Mapping[str, Any], *, called: bool
+    member: Member, content: str, arguments: Mapping[str, Any], *, explained: bool
 ) -> None:
     """Check a complete answer as the configuration asks.
 
@@ -67,13 +69,14 @@ def check_answer(
         member: Who gave it.
         content: Its text.
         arguments: What the provider was called with.
-        called: Whether it calls tools, which is an answer without content too.
+        explained: Whether it calls tools, or was refused by the vendor's content policy:
+            both are answers without content, and no failure of the provider's.
 
     Raises:
         BadResponseError: It is empty, or not JSON although that was asked.
     """
     checks = member.rules.response_checks
-    if called:
+    if explained:
         return
     if ResponseCheck.NOT_EMPTY in checks and not content.strip():
         raise BadResponseError("the answer is empty", provider=member.name)

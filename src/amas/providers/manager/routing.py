@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
-from ..errors import InvalidRequestError, NoProviderAvailableError, suggestion
+from ..errors import InvalidRequestError, NoProviderAvailableError, ProviderError, suggestion
 from ..types import Capability, Prompt, Request
 from .member import Member
 from .needs import lacks, needs_of
@@ -48,6 +48,7 @@ def make_request(
     system_prompt: str | None = None,
     provider: str | None = None,
     caller: str | None = None,
+    max_providers: int | None = None,
 ) -> Request:
     """Make the request of a call.
 
@@ -61,6 +62,7 @@ def make_request(
         system_prompt: What the model is to be.
         provider: Name of the provider asked for.
         caller: Who asks.
+        max_providers: How many providers may be asked; None for all.
 
     Raises:
         InvalidRequestError: The deadline is not one, the prompt is not one, or a
@@ -91,6 +93,7 @@ def make_request(
         provider=provider,
         caller=caller,
         needs=needs_of(prompt, own),
+        max_providers=_check_most(max_providers),
     )
 
 
@@ -102,7 +105,16 @@ def check_seconds(name: str, seconds: object) -> float:
     """
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
         raise InvalidRequestError(f"{name} must be a number of seconds above 0")
-    return seconds
+    try:
+        return float(seconds)
+    except OverflowError:  # more than a float holds is for ever
+        return math.inf
+
+
+def _check_most(most: object) -> int | None:
+    if most is None or (isinstance(most, int) and not isinstance(most, bool) and most > 0):
+        return most
+    raise InvalidRequestError("max_providers must be a whole number, 1 or more")
 
 
 def _check_prompt(prompt: object) -> None:
@@ -145,8 +157,9 @@ def candidates_for(
 
     Raises:
         InvalidRequestError: Nobody can do what the call needs.
+        NoProviderAvailableError: Those who can are away.
     """
-    able = _able(request, [member for member in chain if member.ready])
+    able = _able(request, chain)
     ranks: dict[int, list[Member]] = {}
     for member in able:
         ranks.setdefault(_rank(member, request, failover), []).append(member)
@@ -179,20 +192,42 @@ def _standing(member: Member, request: Request) -> Standing:
     )
 
 
-def _able(request: Request, ready: list[Member]) -> list[Member]:
-    """Return who can serve a call; who was asked for by name decides that itself."""
-    lacking = {
-        member.name: lacks(member.provider, request.needs)
-        for member in ready
-        if member.name != request.provider
-    }
-    able = [member for member in ready if not lacking.get(member.name)]
+def _able(request: Request, chain: Sequence[Member]) -> list[Member]:
+    """Return who is ready, and can serve a call."""
+    ready = [member for member in chain if member.ready]
+    able = [member for member in ready if not _lacking(member, request)]
+    if not able:
+        able = [member for member in ready if not member.provider.capabilities_complete]
     if ready and not able:
-        reasons = ", ".join(f"{name} lacks {_words(parts)}" for name, parts in lacking.items())
-        raise InvalidRequestError(
+        raise _nobody_able(request, ready, chain)
+    return fitting(able, request)
+
+
+def _lacking(member: Member, request: Request) -> frozenset[Capability]:
+    """Return what it lacks for a call; who was asked for by name decides that itself."""
+    asked_for = member.name == request.provider
+    return frozenset() if asked_for else lacks(member.provider, request.needs)
+
+
+def _nobody_able(
+    request: Request, ready: Sequence[Member], chain: Sequence[Member]
+) -> ProviderError:
+    reasons = ", ".join(
+        f"{member.name} lacks {' and '.join(sorted(_lacking(member, request)))}" for member in ready
+    )
+    away = [
+        f"{member.name} is away ({describe(member)['reason']})"
+        for member in chain
+        if not (member.ready or member.misconfigured or _lacking(member, request))
+    ]
+    if not away:
+        return InvalidRequestError(
             f"no provider can serve this request: {reasons}", request_id=request.id
         )
-    return fitting(able, request)
+    return NoProviderAvailableError(
+        f"nobody who can serve this request can be asked: {', '.join(away)}; {reasons}",
+        request_id=request.id,
+    )
 
 
 def fitting(members: list[Member], request: Request) -> list[Member]:
@@ -209,10 +244,6 @@ def fitting(members: list[Member], request: Request) -> list[Member]:
 def _window(member: Member, request: Request) -> float:
     window = member.provider.context_window
     return math.inf if window is None or member.name == request.provider else window
-
-
-def _words(parts: frozenset[Capability]) -> str:
-    return " and ".join(sorted(parts))
 
 
 def _rank(member: Member, request: Request, failover: bool) -> int:

@@ -37,6 +37,11 @@ class Entry:
 class StateStore(Protocol):
     """Tells others of decisions, and knows theirs; never raises, never takes longer than 50 ms."""
 
+    @property
+    def away(self) -> str | None:
+        """Why others cannot be heard at present; None if they can."""
+        ...
+
     async def pull(self, keys: Sequence[str]) -> Mapping[str, Entry]:
         """Ask what was told last, by others or by us.
 
@@ -102,6 +107,11 @@ class MemoryStore(StateStore):
         self._clock = clock
         self._entries: dict[str, Entry] = {}
         self._leases: dict[tuple[str, str], float] = {}
+
+    @property
+    @override
+    def away(self) -> str | None:
+        return None
 
     @override
     async def pull(self, keys: Sequence[str]) -> Mapping[str, Entry]:

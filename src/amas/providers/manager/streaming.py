@@ -19,6 +19,9 @@ from ..types import Outcome, Request, ResponseCheck, StreamChunk
 from .attempt import OpenAttempt, is_cancelled
 from .member import Member
 
+CONTENT_FILTER = "content_filter"
+"""Finish reason of an answer that the vendor's content policy refuses, or cuts short."""
+
 _log = get_logger("amas.providers.streaming")
 
 
@@ -45,8 +48,8 @@ async def open_stream(member: Member, stream: AsyncIterable[StreamChunk]) -> Ope
     try:
         async for chunk in source:
             head.append(chunk)
-            begun = chunk.content or chunk.tool_calls or chunk.reasoning_content
-            if chunk.finish_reason and not begun and not_empty:
+            begun = _has_begun(chunk, blank_counts=not not_empty)
+            if not_empty and not begun and chunk.finish_reason not in {None, CONTENT_FILTER}:
                 raise BadResponseError("the answer is empty", provider=member.name)
             if begun or chunk.finish_reason:
                 opened = True
@@ -59,6 +62,12 @@ async def open_stream(member: Member, stream: AsyncIterable[StreamChunk]) -> Ope
         if not opened:
             await close(source)
     raise ProviderUnavailableError("the stream ended without content", provider=member.name)
+
+
+def _has_begun(chunk: StreamChunk, *, blank_counts: bool) -> bool:
+    """Tell whether an answer begins with a chunk, for which blanks may be too little."""
+    content = chunk.content if blank_counts else str(chunk.content or "").strip()
+    return bool(content or chunk.tool_calls or chunk.reasoning_content)
 
 
 async def close(source: AsyncIterator[StreamChunk]) -> None:
@@ -97,7 +106,9 @@ async def follow(
                 last = named if last is None else _merge(last, named)
                 continue
             text.append(str(named.content or ""))
+            given = clock()
             yield named
+            opened.held += clock() - given
         outcome = Outcome.OK
     except ProviderError as raised:
         error = raised
@@ -157,6 +168,9 @@ def _interrupted(
     error: ProviderError, text: str, opened: OpenAttempt[OpenStream], request: Request
 ) -> StreamInterruptedError:
     if isinstance(error, StreamInterruptedError):
+        # A provider of somebody else's may not say who it is, and what the consumer has seen.
+        error.provider = error.provider or opened.member.name
+        error.partial_text = text
         error.request_id = request.id
         return error
     return StreamInterruptedError(

@@ -1,0 +1,1 @@
+"""The old services, alive on the provider layer; see MIGRATION.md."""
