@@ -17,6 +17,7 @@ from amas.providers.errors import (
     RateLimitError,
 )
 from amas.providers.manager.circuit_breaker import CircuitSettings, CircuitState
+from amas.providers.manager.hearing import adopt, shared_keys
 from amas.providers.manager.member import Member, Ticket, require_provider
 from amas.providers.manager.policy import TABLE, change
 from amas.providers.manager.rules import Rules
@@ -316,7 +317,7 @@ async def test_only_one_of_two_processes_gets_the_probe(clock: FakeClock) -> Non
     store = MemoryStore(clock)
     one, two = (member_of(clock, store=store) for _ in range(2))
     fail(one, 2)
-    two.adopt(await store.pull(two.shared_keys()), clock.now + 1)
+    adopt(two, await store.pull(shared_keys(two)), clock.now + 1)
     assert two.breaker.state is CircuitState.OPEN
     clock.now += 31
     tickets = begin(one), begin(two)
@@ -330,7 +331,7 @@ async def test_only_one_of_two_processes_gets_the_probe(clock: FakeClock) -> Non
     again = begin(two)
     assert await two.lease(again)
     two.settle(again, Outcome.OK, latency=0.1, error=None)
-    one.adopt(await store.pull(one.shared_keys()), clock.now + 1)
+    adopt(one, await store.pull(shared_keys(one)), clock.now + 1)
     assert one.breaker.state is CircuitState.CLOSED
 
 
@@ -356,11 +357,11 @@ async def test_cooldowns_latencies_and_key_marks_are_shared(clock: FakeClock) ->
     end(one, Outcome.OK, latency=0.5)
     end(one, Outcome.RATE_LIMITED, RateLimitError("429", retry_after=40))
     end(one, Outcome.AUTH, AuthenticationError("401", status_code=401))
-    two.adopt(await store.pull(two.shared_keys()), clock.now + 1)
+    adopt(two, await store.pull(shared_keys(two)), clock.now + 1)
     assert two.latencies.average == 0.5
     assert [lane.wait() for lane in two.lanes] == [600.0, 40.0]
     one.reset()
-    two.adopt(await store.pull(two.shared_keys()), clock.now + 1)
+    adopt(two, await store.pull(shared_keys(two)), clock.now + 1)
     assert two.available()
 
 

@@ -237,6 +237,16 @@ def price(runtime: Runtime, target: Target, model: str, usage: Any) -> float | N
     return float(prompt + completion)
 
 
+def cost(
+    runtime: Runtime, target: Target, config: ProviderConfig, model: str, usage: Any
+) -> float | None:
+    """Compute what an answer costs in USD, by the configured price where there is one."""
+    counts = read_usage(usage)
+    if counts is None or not isinstance(config.price, Price):
+        return price(runtime, target, model, usage)
+    return config.price.of(counts["prompt_tokens"], counts["completion_tokens"])
+
+
 def known_of(runtime: Runtime, target: Target, model: str) -> tuple[int | None, Price | None]:
     """Return context window and price of a model, as LiteLLM's bundled map knows them."""
     known = _entry(runtime, target, model)

@@ -30,9 +30,10 @@ from .health import check_models, list_models
 from .http_client import Wire, on_wire, open_http
 from .litellm_errors import translate
 from .litellm_rehearsal import rehearse
+from .litellm_request import build_call
 from .litellm_runtime import Runtime, ensure_runtime
 from .litellm_stream import broken_off, finish_reason, read_stream
-from .params import Call, check_params, split_supported, to_messages
+from .params import Call
 from .target import Target, resolve_target
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ class LiteLLMProvider(BaseProvider):
             ProviderError: What the upstream answered, or that it did not.
         """
         runtime = await self._ready()
-        call = self._call(runtime, prompt, kwargs)
+        call = build_call(runtime, self.target, self.config, prompt, kwargs)
         request_id, started = uuid.uuid4().hex, time.monotonic()
         wire = Wire()
         result = await self._guard(
@@ -229,15 +230,10 @@ class LiteLLMProvider(BaseProvider):
         result = codec.read_result(response, self.target, provider=self.name, model=call.model)
         result["finish_reason"] = finish_reason(wire, result["finish_reason"])
         if result["usage"] is not None:
-            result["cost_usd"] = self._cost(runtime, call.model, response.usage)
+            result["cost_usd"] = codec.cost(
+                runtime, self.target, self.config, call.model, response.usage
+            )
         return result
-
-    def _cost(self, runtime: Runtime, model: str, usage: Any) -> float | None:
-        """Compute what an answer costs, by the configured price where there is one."""
-        counts = codec.read_usage(usage)
-        if counts is None or not isinstance(self.config.price, Price):
-            return codec.price(runtime, self.target, model, usage)
-        return self.config.price.of(counts["prompt_tokens"], counts["completion_tokens"])
 
     def _attempt(self, result: GenerationResult) -> Attempt:
         return Attempt(
@@ -266,7 +262,7 @@ class LiteLLMProvider(BaseProvider):
             ProviderError: As for ``generate``, before any content.
         """
         runtime = await self._ready()
-        call = self._call(runtime, prompt, kwargs)
+        call = build_call(runtime, self.target, self.config, prompt, kwargs)
         request_id = uuid.uuid4().hex
         clocks = StreamClocks.of(self.config, time.monotonic)
         wire = Wire(self.target.end_marker)
@@ -289,7 +285,7 @@ class LiteLLMProvider(BaseProvider):
                     chunk,
                     request_id=request_id,
                     usage=codec.read_usage(usage),
-                    cost_usd=self._cost(runtime, call.model, usage),
+                    cost_usd=codec.cost(runtime, self.target, self.config, call.model, usage),
                 )
         finally:
             # Leaving early ends the upstream's work at once (litellm-facts.md, 2.6).
@@ -339,26 +335,8 @@ class LiteLLMProvider(BaseProvider):
             model=response.model or model,
             usage=codec.read_usage(response.usage),
             latency_ms=round((time.monotonic() - started) * 1000, 3),
-            cost_usd=self._cost(runtime, model, response.usage),
+            cost_usd=codec.cost(runtime, self.target, self.config, model, response.usage),
         )
-
-    def _call(self, runtime: Runtime, prompt: Prompt, kwargs: dict[str, Any]) -> Call:
-        """Check what a caller asks, and complete it from the configuration."""
-        asked = dict(kwargs)
-        system_prompt = asked.pop("system_prompt", None)
-        model = self.target.model_named(asked.pop("model", None), provider=self.name)
-        messages = to_messages(prompt, system_prompt, provider=self.name)
-        given = dict(self.config.params) | check_params(asked, provider=self.name)
-        kept, dropped = split_supported(
-            given,
-            codec.supported_params(runtime, self.target, model, given),
-            provider=self.name,
-            model=model,
-        )
-        if codec.tools_exclude_reasoning(runtime, self.target, model, kept):
-            dropped += ("reasoning_effort",) if "reasoning_effort" in kept else ()
-            kept["reasoning_effort"] = "none"
-        return Call(model, messages, kept, dropped)
 
     async def _guard(
         self, work: Coroutine[Any, Any, T], wire: Wire, *, seconds: float, model: str | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from ..base import ProviderBase
@@ -19,7 +19,7 @@ from .rate_gate import RateGate
 from .rules import Rules
 from .sharing import Sharing
 from .sliding_window import Window
-from .state_store import Entry, StateStore
+from .state_store import StateStore
 
 # Retries that a quiet provider may always have within a minute.
 _RETRY_RESERVE = 10
@@ -344,45 +344,6 @@ class Member:
             lane.cooling_until = self.clock()
             lane.cooldown_version = self.sharing.tell_cooldown(lane.provider, lane.cooling_until)
         self.doubts, self.doubted_until = 0, 0.0
-
-    def shared_keys(self) -> list[str]:
-        """Return the names of what other processes may tell about it."""
-        keys = [self.sharing.circuit_key, self.sharing.latency_key]
-        for lane in self.lanes:
-            keys.append(self.sharing.key_circuit(lane.provider))
-            keys.append(self.sharing.key_cooldown(lane.provider))
-        return keys
-
-    def adopt(self, told: Mapping[str, Entry], asked_at: float) -> None:
-        """Take over what other processes have told.
-
-        Args:
-            told: The entries by name.
-            asked_at: When the question for them was sent.
-        """
-        closed = False
-        if entry := told.get(self.sharing.circuit_key):
-            closed = self.breaker.adopt(entry, asked_at)
-        if entry := told.get(self.sharing.latency_key):
-            average = entry.data.get("average")
-            if isinstance(average, int | float):
-                self.latencies.adopt(float(average))
-        for lane in self.lanes:
-            key_closed = False
-            if entry := told.get(self.sharing.key_circuit(lane.provider)):
-                key_closed = lane.breaker.adopt(entry, asked_at)
-            if closed or key_closed:
-                self._trust(lane)
-            entry = told.get(self.sharing.key_cooldown(lane.provider))
-            if entry is not None and entry.version != lane.cooldown_version:
-                lane.cooldown_version, lane.cooling_until = entry.version, entry.until
-
-    def _trust(self, lane: Lane) -> None:
-        """Take a key for healthy, since another process has seen that the provider is back."""
-        states = {self.breaker.state, lane.breaker.state}
-        if lane.ready and states == {CircuitState.CLOSED}:
-            lane.provider.healthy = True
-            self.doubts, self.doubted_until = 0, 0.0
 
 
 def require_provider(given: object) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ...config.provider_settings import ManagerSettings
 from ..base import ProviderBase, ProviderConfig
 from ..errors import InvalidRequestError, ProviderConfigError, suggestion
+from .hearing import adopt, shared_keys
 from .member import Member, require_provider
 from .rate_gate import RateGate
 from .rules import rules_for
@@ -130,9 +131,9 @@ class Members:
             return None
         asked_at = self._clock()
         members = list(self.by_name.values())
-        told = await self._store.pull([key for member in members for key in member.shared_keys()])
+        told = await self._store.pull([key for member in members for key in shared_keys(member)])
         for member in members:
-            member.adopt(told, asked_at)
+            adopt(member, told, asked_at)
         return self._store.away
 
     async def close(self) -> None:
