@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-WORKERS ?= 2
+WORKERS ?= 3
 .PHONY: help install demo test chaos lint format bench lock clean
 
 help: ## Show this list

@@ -320,8 +320,8 @@ def test_local_model_follows_the_hosts_variables(table: Callable[[str], Path]) -
     assert written(done.out)["ollama"] == {
         "provider": "local",
         "base_url": "http://${AMAS_LLM_HOST:-localhost}:${AMAS_LLM_PORT:-11434}",
-        "model": "${AMAS_LLM_MODEL}",
-        "timeout": "${AMAS_LLM_TIMEOUT}",
+        "model": "${AMAS_LLM_MODEL:-llama3.1:70b}",
+        "timeout": "${AMAS_LLM_TIMEOUT:-300}",
     }
     row = load_settings(yaml.safe_load(done.out), environ=environ).llm["ollama"]
     assert (row.base_url, row.model, row.timeout) == ("http://gpu:11434", "qwen3", 300)

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -98,6 +98,11 @@ CONFIG_VARIABLE = "AMAS_PROVIDERS_CONFIG"
 
 # Seconds in which whoever has just been given a manager gets to call it.
 _HANDOVER = 1.0
+
+
+# A circuit that nothing opens, and cooldowns of no time.
+_NEVER = {"failure_threshold": 1_000_000_000, "max_cooldown": 0.0}
+_NOBODY_SET_ASIDE = {"auth": {"circuit": "neutral"}, "quota": {"circuit": "neutral"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +241,13 @@ def _make_manager(targets: Sequence[Target]) -> ProviderManager:
         # Time for the slowest, and as much for those who stand in.
         longest = max((target.timeout for target in targets), default=0)
         settings = ManagerSettings(deadline=max(ManagerSettings().deadline, 2 * longest))
+    if not settings.failover_enabled:
+        # As of old: one request for a call, and nobody is set aside.
+        never = settings.circuit_breaker.model_copy(update=_NEVER)
+        settings = settings.model_copy(
+            update={"circuit_breaker": never, "policy": {**settings.policy, **_NOBODY_SET_ASIDE}}
+        )
+        targets = [replace(target, max_retries=0) for target in targets]
     own = _make_providers(targets)
     names = {provider.name for provider in own}
     providers = [*own, *(item for item in others if item.name not in names)]

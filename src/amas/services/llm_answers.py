@@ -8,11 +8,21 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or __package__:
-    from .legacy_core import AllProvidersFailedError, ProviderConfigError, ProviderError
+    from .legacy_core import (
+        AllProvidersFailedError,
+        ProviderConfigError,
+        ProviderError,
+        ProviderStatus,
+    )
 else:  # by its bare name: its folder is on the path, and there is no package
-    from legacy_core import AllProvidersFailedError, ProviderConfigError, ProviderError
+    from legacy_core import (
+        AllProvidersFailedError,
+        ProviderConfigError,
+        ProviderError,
+        ProviderStatus,
+    )
 
-__all__ = ["LOCAL", "explain", "stamp", "unfenced"]
+__all__ = ["LOCAL", "explain", "stamp", "unfenced", "would_answer"]
 
 LOCAL = "ollama"
 
@@ -31,11 +41,19 @@ def explain(error: Exception, provider: str) -> str:
         error = (mine or error.errors or [error])[-1]
     if not isinstance(error, ProviderError) or isinstance(error, ProviderConfigError):
         return str(error)
+    stood_in = error.provider not in {None, provider}
+    who = f"{error.provider}: " if stood_in else ""
     if error.status_code is None:
-        return error.message
+        return f"{who}{error.message}"
     # What Ollama wrote was never told, what the others wrote was.
     code = f"HTTP {error.status_code}"
-    return code if provider == LOCAL else f"{code}: {error.message}"
+    text = f"{code}: {error.message.removeprefix(f'{code}: ')}"
+    return code if provider == LOCAL and not stood_in else f"{who}{text}"
+
+
+def would_answer(status: ProviderStatus) -> bool:
+    """Tell whether a provider is well, and is not set aside by its circuit or for its key."""
+    return status["healthy"] and status["state"] not in {"circuit_open", "key_refused"}
 
 
 def unfenced(text: str) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING or __package__:
         get_api_key,
         load_table,
     )
-    from .llm_answers import LOCAL, explain, stamp, unfenced
+    from .llm_answers import LOCAL, explain, stamp, unfenced, would_answer
     from .switching import flagged
 else:  # by its bare name: its folder is on the path, and there is no package
     from legacy_core import (
@@ -37,7 +37,7 @@ else:  # by its bare name: its folder is on the path, and there is no package
         get_api_key,
         load_table,
     )
-    from llm_answers import LOCAL, explain, stamp, unfenced
+    from llm_answers import LOCAL, explain, stamp, unfenced, would_answer
     from switching import flagged
 
 __all__ = ["LLMService", "get_api_key", "logger"]
@@ -104,7 +104,9 @@ class LLMService:
                     Target(
                         pid=pid,
                         provider=row.provider,
-                        base_url=self.base_url if local else self.api_endpoints[pid],
+                        base_url=self.base_url
+                        if local
+                        else self.api_endpoints.get(pid, row.base_url),
                         model=row.model,
                         api_key=key,
                         timeout=timeout if local else row.timeout,
@@ -132,7 +134,7 @@ class LLMService:
             providers = await self._core.health()
         except Exception as error:  # noqa: BLE001 -- the contract: it never raises
             return self._unhealthy(str(error))
-        if any(status["healthy"] for status in providers.values()):
+        if any(would_answer(status) for status in providers.values()):
             return {"status": "healthy", **stamp(), "service": "llm"}
         reasons = [f"{name}: {status['reason']}" for name, status in providers.items()]
         return self._unhealthy("; ".join(reasons))

@@ -148,7 +148,7 @@ class Switch:
             self._starts.note(side, args, kwargs)
         elif self._starts.is_due(side):
             await self._starts.ensure(side, self._starter(old))
-        if old is None:
+        if old is None or not hasattr(old, method.name):
             return await self._call_new(method, args, kwargs)
 
         def ask() -> Any:
@@ -172,7 +172,7 @@ class Switch:
         decide = self._flags.peek if method.kind is Kind.PLAIN else self._flags.decide
         decision = decide(self._service, current_caller() or self._name)
         old = None if decision.choice is Choice.NEW else self._old.get(decision)
-        if old is None:
+        if old is None or not hasattr(old, method.name):
             token = _inside.set(self._mark)
             try:
                 return method.raw(self._new, *args, **kwargs)

@@ -119,3 +119,10 @@ def test_what_is_no_prompt_is_refused(prompt: Any, system: Any, says: str) -> No
     """The error says what a prompt looks like."""
     with pytest.raises(InvalidRequestError, match=says):
         to_messages(prompt, system, provider="p")
+
+
+@pytest.mark.parametrize("tools", ["abc", [object()], {"type": "function"}, [{}, 7], 5])
+def test_tools_that_are_none_are_refused(tools: Any) -> None:
+    """LiteLLM would leave them out without a word."""
+    with pytest.raises(InvalidRequestError, match="tools must be a list"):
+        check_params({"tools": tools}, provider="a")

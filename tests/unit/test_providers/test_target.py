@@ -162,3 +162,11 @@ def test_what_is_no_name_of_a_model(asked: object) -> None:
     """Anything but a text is refused."""
     with pytest.raises(InvalidRequestError, match="name of a model"):
         target_of("groq").model_named(asked, provider="p")
+
+
+def test_parameters_of_a_row_are_checked_like_those_of_a_call() -> None:
+    """A name that nobody takes, or a key that slipped in, is refused with the field."""
+    for name in ("bogus", "api_key"):
+        with pytest.raises(ProviderConfigError, match=name) as raised:
+            resolve_target(ProviderConfig("openai", api_key="none", params={name: 1}))
+        assert raised.value.field == "params"

@@ -284,6 +284,56 @@ async def test_without_failover_it_behaves_as_of_old(
     await service.close()
 
 
+async def test_without_failover_nobody_is_set_aside(
+    ollama: ThreadedUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One request for each call, however many have failed, and an answer as soon as it is well."""
+    file = tmp_path / "providers.yaml"
+    file.write_text("providers: {manager: {failover_enabled: false}}", encoding="utf-8")
+    monkeypatch.setenv("AMAS_PROVIDERS_CONFIG", str(file))
+    service = service_at(ollama.url)
+    await service.initialize()
+    for status in (500, 500, 500, 500, 500, 500, 401, 429):
+        ollama.fault(Fault(status=status, times=1))
+        assert (await service.generate_response("hello"))["error"] == f"HTTP {status}"
+    assert (await service.generate_response("hello"))["success"] is True
+    assert sum(item.endpoint == "chat" for item in ollama.requests) == 9
+    await service.close()
+
+
+async def test_a_circuit_that_is_open_is_not_healthy(ollama: ThreadedUpstream) -> None:
+    """Health says what a call would find: models are listed, and nobody answers."""
+    service = service_at(ollama.url)
+    await service.initialize()
+    ollama.fault(Fault(status=500, times=None))
+    for _ in range(2):
+        assert (await service.generate_response("hello"))["success"] is False
+    assert (await service.health_check())["status"] == "unhealthy"
+    await service.close()
+
+
+async def test_what_a_stand_in_says_is_told_with_its_name(
+    hosted: ThreadedUpstream, fake_key: str
+) -> None:
+    """Its status is not Ollama's, and its words are not lost."""
+    service = service_at(NOBODY, {"glm_api_key": fake_key}, hosted)
+    hosted.fault(Fault(status=400, times=None))
+    error = (await service.generate_response("hello"))["error"]
+    assert error.startswith("glm: HTTP 400: ")
+    assert error.count("HTTP 400") == 1
+    await service.close()
+
+
+async def test_an_endpoint_taken_out_is_the_old_one(fake_key: str) -> None:
+    """Whoever replaces ``api_endpoints`` by fewer of them breaks nobody else."""
+    service = service_at(NOBODY, {"glm_api_key": fake_key})
+    service.api_endpoints = {}
+    assert [item.base_url for item in service._targets()][1] == (
+        "https://open.bigmodel.cn/api/paas/v4"
+    )
+    await service.close()
+
+
 async def test_providers_of_the_configuration_stand_in_too(
     hosted: ThreadedUpstream, fake_key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

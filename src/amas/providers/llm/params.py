@@ -69,9 +69,10 @@ def check_params(params: Mapping[str, Any], *, provider: str) -> dict[str, Any]:
         The parameters that are not None.
 
     Raises:
-        InvalidRequestError: A name is not on the allow-list.
+        InvalidRequestError: A name is not on the allow-list, or ``tools`` is no list of tools.
     """
     given = {name: value for name, value in params.items() if value is not None}
+    _check_tools(given.get("tools"), provider)
     unknown = sorted(given.keys() - ALLOWED)
     if unknown:
         raise InvalidRequestError(
@@ -80,6 +81,16 @@ def check_params(params: Mapping[str, Any], *, provider: str) -> dict[str, Any]:
             provider=provider,
         )
     return given
+
+
+def _check_tools(tools: object, provider: str) -> None:
+    """Refuse what LiteLLM would leave out without a word."""
+    listed = isinstance(tools, list | tuple) and all(isinstance(tool, Mapping) for tool in tools)
+    if tools is not None and not listed:
+        raise InvalidRequestError(
+            'tools must be a list of mappings, such as [{"type": "function", "function": {…}}]',
+            provider=provider,
+        )
 
 
 def split_supported(

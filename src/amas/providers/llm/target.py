@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..base import ProviderConfig
-from ..errors import InvalidRequestError, ProviderConfigError
+from ..errors import InvalidRequestError, ProviderConfigError, suggestion
 from ..types import Capability
 from .base_url import models_url, normalize_base_url
 from .catalog import CatalogEntry, resolve
+from .params import ALLOWED
 
 # Ours to decide: what a provider's ``options`` may not set.
 RESERVED_OPTIONS = frozenset(
@@ -180,5 +181,13 @@ def _check_options(config: ProviderConfig) -> None:
             f"options may not set {', '.join(reserved)}; these have fields of their own,"
             " or are not for configurations to decide",
             field="options",
+            provider=config.name,
+        )
+    unknown = sorted(config.params.keys() - ALLOWED)
+    if unknown:
+        hints = ", ".join(f"{name!r}{suggestion(name, ALLOWED)}" for name in unknown)
+        raise ProviderConfigError(
+            f"params may not have {hints}; what only this vendor knows goes into options",
+            field="params",
             provider=config.name,
         )

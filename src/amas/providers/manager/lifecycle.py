@@ -39,6 +39,7 @@ class Lifecycle:
         self._stopping = asyncio.Lock()
         self._started = False
         self._closed = False
+        self._given_back = False
         self._running = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -51,7 +52,7 @@ class Lifecycle:
     async def start(self) -> dict[str, bool]:
         """Start all providers and wait for each; opens a manager that was shut down."""
         async with self._stopping:
-            self._closed = False
+            self._closed = self._given_back = False
         return await self._start_all()
 
     async def ensure_started(self, limit: float | None = None) -> bool:
@@ -129,6 +130,8 @@ class Lifecycle:
         """
         self._closed = True
         async with self._stopping:
+            if self._closed and self._given_back:
+                return
             self._closed = True  # a start may have come in between
             try:
                 await self._monitor.stop()
@@ -159,6 +162,7 @@ class Lifecycle:
         lanes = [lane for member in self._members.by_name.values() for lane in member.lanes]
         await asyncio.gather(*(_shut_down(lane.provider) for lane in lanes))
         await self._members.close()
+        self._given_back = True
         self._started = False
         with suppress(TimeoutError):
             async with asyncio.timeout(_AFTERMATH):

@@ -262,9 +262,10 @@ def _of_ollama(environ: Mapping[str, str]) -> dict[str, str]:
     own: dict[str, str] = {}
     if environ.get("AMAS_LLM_HOST") or environ.get("AMAS_LLM_PORT"):
         own["base_url"] = '"http://${AMAS_LLM_HOST:-localhost}:${AMAS_LLM_PORT:-11434}"'
-    for name in ("model", "timeout"):
+    # With the defaults of the host's settings, so that the row also works where they are not set.
+    for name, default in (("model", "llama3.1:70b"), ("timeout", "300")):
         if environ.get(f"AMAS_LLM_{name.upper()}", "").strip():
-            own[name] = f'"${{AMAS_LLM_{name.upper()}}}"'
+            own[name] = f'"${{AMAS_LLM_{name.upper()}:-{default}}}"'
     return own
 
 
