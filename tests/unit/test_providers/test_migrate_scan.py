@@ -786,8 +786,6 @@ def test_vocabulary_is_consistent() -> None:
 def test_sections_stand_in_the_guide() -> None:
     """Every part of MIGRATION.md that a finding names is one of its headings."""
     guide = Path(__file__).parents[3] / "MIGRATION.md"
-    if not guide.exists():
-        pytest.skip("there is no MIGRATION.md yet")
     headings = {
         line.lstrip("#").strip().replace("`", "")
         for line in guide.read_text(encoding="utf-8").splitlines()
