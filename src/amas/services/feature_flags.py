@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import StrEnum
 from hashlib import blake2b
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,21 +26,16 @@ if TYPE_CHECKING:
     from ..config.provider_settings import load_migration
     from ..providers.errors import ProviderConfigError
     from ..providers.observability.logging import get_logger
-    from .location import amas_package
 else:
     if __package__:
-        from .location import amas_package
+        from .location import take
     else:
-        from location import amas_package
+        from location import take
 
-    def _take(module: str, *names: str) -> None:
-        found = import_module(f"{amas_package(__package__)}.{module}")
-        globals().update({name: getattr(found, name) for name in names})
-
-    _take("config.migration_schema", "Flag", "FlagMode", "ServiceMigration", "parse_flag")
-    _take("config.provider_settings", "load_migration")
-    _take("providers.errors", "ProviderConfigError")
-    _take("providers.observability.logging", "get_logger")
+    take(globals(), "config.migration_schema", "Flag", "FlagMode", "ServiceMigration", "parse_flag")
+    take(globals(), "config.provider_settings", "load_migration")
+    take(globals(), "providers.errors", "ProviderConfigError")
+    take(globals(), "providers.observability.logging", "get_logger")
 
 __all__ = [
     "CONFIG_VARIABLE",

@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -35,21 +34,17 @@ if TYPE_CHECKING:
     from ..providers.secret import Secret
     from ..providers.types import Attempt, HealthProbe, Outcome, ResponseCheck
     from .legacy_table import Row, get_api_key, load_table
-    from .location import amas_package
 else:
     if __package__:
         from .legacy_table import Row, get_api_key, load_table
-        from .location import amas_package
+        from .location import take
     else:
         from legacy_table import Row, get_api_key, load_table
-        from location import amas_package
+        from location import take
 
-    def _take(module: str, *names: str) -> None:
-        found = import_module(f"{amas_package(__package__)}.{module}")
-        globals().update({name: getattr(found, name) for name in names})
-
-    _take("config.provider_settings", "ManagerSettings")
-    _take(
+    take(globals(), "config.provider_settings", "ManagerSettings")
+    take(
+        globals(),
         "providers",
         "AllProvidersFailedError",
         "GenerationResult",
@@ -62,11 +57,11 @@ else:
         "ProviderManager",
         "ProviderStatus",
     )
-    _take("providers.manager.discovery", "read_configuration")
-    _take("providers.manager.switched_off", "SwitchedOff")
-    _take("providers.manager.threaded", "ThreadedManager")
-    _take("providers.secret", "Secret")
-    _take("providers.types", "Attempt", "HealthProbe", "Outcome", "ResponseCheck")
+    take(globals(), "providers.manager.discovery", "read_configuration")
+    take(globals(), "providers.manager.switched_off", "SwitchedOff")
+    take(globals(), "providers.manager.threaded", "ThreadedManager")
+    take(globals(), "providers.secret", "Secret")
+    take(globals(), "providers.types", "Attempt", "HealthProbe", "Outcome", "ResponseCheck")
 
 __all__ = [
     "CONFIG_VARIABLE",

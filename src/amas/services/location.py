@@ -7,8 +7,10 @@ The old modules go by up to four names: ``amas.services.X``, ``src.amas.services
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 # Stands for the package ``amas`` where nobody has imported it: its own __init__, which in a
 # host application starts much more than providers, is not run.
@@ -32,3 +34,15 @@ def amas_package(package: str | None) -> str:
         module.__path__ = [str(Path(__file__).resolve().parents[1])]
         sys.modules[_STAND_IN] = module
     return _STAND_IN
+
+
+def take(into: dict[str, Any], module: str, *names: str) -> None:
+    """Import names of the provider layer, as ``from ..<module> import <names>`` would.
+
+    Args:
+        into: ``globals()`` of the module that asks.
+        module: Name of the module below ``amas``.
+        *names: What to take from it.
+    """
+    found = import_module(f"{amas_package(into['__package__'])}.{module}")
+    into.update({name: getattr(found, name) for name in names})

@@ -13,18 +13,16 @@ if TYPE_CHECKING:
     from ..providers.errors import ProviderConfigError
     from ..providers.observability.logging import get_logger
     from .feature_flags import Choice, Decision
-    from .location import amas_package
 else:
     if __package__:
         from .feature_flags import Choice, Decision
-        from .location import amas_package
+        from .location import take
     else:
         from feature_flags import Choice, Decision
-        from location import amas_package
+        from location import take
 
-    _home = amas_package(__package__)
-    ProviderConfigError = import_module(f"{_home}.providers.errors").ProviderConfigError
-    get_logger = import_module(f"{_home}.providers.observability.logging").get_logger
+    take(globals(), "providers.errors", "ProviderConfigError")
+    take(globals(), "providers.observability.logging", "get_logger")
 
 __all__ = ["NEW_MARK", "OldSide"]
 

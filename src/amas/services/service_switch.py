@@ -12,13 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from enum import Enum, auto
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from ..providers.observability.logging import get_logger
     from .feature_flags import Choice, Decision, FeatureFlags, current_caller
-    from .location import amas_package
     from .old_side import OldSide
     from .shadowing import Mirror, Shadow, measured
     from .side_starts import Starts, awaited
@@ -26,22 +24,20 @@ if TYPE_CHECKING:
 else:
     if __package__:
         from .feature_flags import Choice, Decision, FeatureFlags, current_caller
-        from .location import amas_package
+        from .location import take
         from .old_side import OldSide
         from .shadowing import Mirror, Shadow, measured
         from .side_starts import Starts, awaited
         from .sketches import Answer
     else:
         from feature_flags import Choice, Decision, FeatureFlags, current_caller
-        from location import amas_package
+        from location import take
         from old_side import OldSide
         from shadowing import Mirror, Shadow, measured
         from side_starts import Starts, awaited
         from sketches import Answer
 
-    get_logger = import_module(
-        f"{amas_package(__package__)}.providers.observability.logging"
-    ).get_logger
+    take(globals(), "providers.observability.logging", "get_logger")
 
 __all__ = ["Kind", "Method", "Switch"]
 

@@ -17,26 +17,23 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from ..providers.manager.loop_thread import LoopThread
     from ..providers.observability.logging import get_logger
-    from .location import amas_package
     from .sketches import Answer, append_line, differing, sketch
 else:
     if __package__:
-        from .location import amas_package
+        from .location import take
         from .sketches import Answer, append_line, differing, sketch
     else:
-        from location import amas_package
+        from location import take
         from sketches import Answer, append_line, differing, sketch
 
-    get_logger = import_module(
-        f"{amas_package(__package__)}.providers.observability.logging"
-    ).get_logger
+    take(globals(), "providers.manager.loop_thread", "LoopThread")
+    take(globals(), "providers.observability.logging", "get_logger")
 
 __all__ = ["Mirror", "Shadow", "measured"]
 
@@ -48,31 +45,16 @@ _LONGEST_END: Final = 5.0  # seconds that the thread gets to end
 _ALMOST: Final = 1 - 1e-9  # sums of a share such as 0.05 fall short of 1 by some bits
 
 
-@dataclass(eq=False)
-class _Home:
-    """A thread with its event loop, in one process."""
+class _Home(LoopThread):
+    """Where the calls beside the callers' run."""
 
-    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
-    process: int = field(default_factory=os.getpid)
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
-
-    def start(self) -> None:
-        self._thread = threading.Thread(target=self._live, name="amas-shadow", daemon=True)
-        self._thread.start()
-
-    def _live(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        try:
-            self.loop.run_forever()
-            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-            self.loop.run_until_complete(self.loop.shutdown_default_executor())
-        finally:
-            asyncio.set_event_loop(None)
-            self.loop.close()
+    def __init__(self) -> None:
+        super().__init__("amas-shadow")
+        self.slots = asyncio.Semaphore(_AT_ONCE)
 
     def stop(self, grace: float) -> None:
         """End what runs after a while, and the thread; in a forked process there is none."""
-        if self.process != os.getpid() or not self._thread.is_alive():
+        if not self.is_ours:
             return
         if self._thread is threading.current_thread():  # the last call took the shadow with it
             self.loop.stop()

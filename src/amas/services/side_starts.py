@@ -7,21 +7,17 @@ import inspect
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..providers.observability.logging import get_logger
-    from .location import amas_package
 else:
     if __package__:
-        from .location import amas_package
+        from .location import take
     else:
-        from location import amas_package
+        from location import take
 
-    get_logger = import_module(
-        f"{amas_package(__package__)}.providers.observability.logging"
-    ).get_logger
+    take(globals(), "providers.observability.logging", "get_logger")
 
 __all__ = ["Starts", "awaited"]
 

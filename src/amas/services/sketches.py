@@ -14,20 +14,18 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ..providers.secret import scrub
-    from .location import amas_package
 else:
     if __package__:
-        from .location import amas_package
+        from .location import take
     else:
-        from location import amas_package
+        from location import take
 
-    scrub = import_module(f"{amas_package(__package__)}.providers.secret").scrub
+    take(globals(), "providers.secret", "scrub")
 
 __all__ = ["Answer", "append_line", "differing", "error_class", "sketch"]
 

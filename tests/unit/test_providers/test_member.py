@@ -344,7 +344,7 @@ async def test_a_key_that_nobody_may_probe_gives_the_circuits_lease_back(
     end(one, Outcome.AUTH, AuthenticationError("401", status_code=401))
     one.breaker.trip(600)
     clock.now += 600
-    key = one.sharing.key_circuit(one.provider)
+    key = one.sharing.key_circuit(one.lanes[0].mark)
     assert await store.lease(key, one.lanes[0].breaker.version, 60)
     assert not await one.lease(begin(one))
     assert await store.lease(one.sharing.circuit_key, one.breaker.version, 60)

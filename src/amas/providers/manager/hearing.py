@@ -15,8 +15,8 @@ def shared_keys(member: Member) -> list[str]:
     sharing = member.sharing
     keys = [sharing.circuit_key, sharing.latency_key]
     for lane in member.lanes:
-        keys.append(sharing.key_circuit(lane.provider))
-        keys.append(sharing.key_cooldown(lane.provider))
+        keys.append(sharing.key_circuit(lane.mark))
+        keys.append(sharing.key_cooldown(lane.mark))
     return keys
 
 
@@ -38,11 +38,11 @@ def adopt(member: Member, told: Mapping[str, Entry], asked_at: float) -> None:
             member.latencies.adopt(float(average))
     for lane in member.lanes:
         key_closed = False
-        if entry := told.get(sharing.key_circuit(lane.provider)):
+        if entry := told.get(sharing.key_circuit(lane.mark)):
             key_closed = lane.breaker.adopt(entry, asked_at)
         if closed or key_closed:
             _trust(member, lane)
-        entry = told.get(sharing.key_cooldown(lane.provider))
+        entry = told.get(sharing.key_cooldown(lane.mark))
         if entry is not None and entry.version != lane.cooldown_version:
             lane.cooldown_version, lane.cooling_until = entry.version, entry.until
 

@@ -21,12 +21,14 @@ class Lane:
     Args:
         provider: The provider that uses this key.
         number: Which of the keys, counted from 1.
+        mark: What names the key to other processes; see ``fingerprint``.
         breaker: Set open by a refused key or an empty account.
         clock: The time in seconds; only differences matter.
     """
 
     provider: ProviderBase
     number: int
+    mark: str
     breaker: Breaker
     clock: Callable[[], float]
     cooling_until: float = 0.0

@@ -12,7 +12,7 @@ from .breaker import Breaker
 from .budget import Budget
 from .bulkhead import Bulkhead
 from .circuit_breaker import CircuitState, Permit
-from .lane import Lane
+from .lane import Lane, fingerprint
 from .latency import Latencies
 from .policy import KEY_OUTCOMES
 from .rate_gate import RateGate
@@ -79,8 +79,7 @@ class Member:
         self.sharing = Sharing(provider.name, clock, store)
         self.breaker = self._breaker(self.sharing.circuit_key)
         self.lanes = [
-            Lane(item, number, self._breaker(self.sharing.key_circuit(item)), clock)
-            for number, item in enumerate(provider.for_each_key(), 1)
+            self._lane(item, number) for number, item in enumerate(provider.for_each_key(), 1)
         ]
         self.bulkhead = Bulkhead(config.max_concurrency, config.max_queue)
         self.retries = Budget(rules.retry_share, _RETRY_RESERVE, clock)
@@ -97,6 +96,11 @@ class Member:
 
     def _breaker(self, key: str) -> Breaker:
         return Breaker(self.rules.circuit, self.clock, self.random, self.sharing.teller(key))
+
+    def _lane(self, provider: ProviderBase, number: int) -> Lane:
+        mark = fingerprint(provider)
+        breaker = self._breaker(self.sharing.key_circuit(mark))
+        return Lane(provider, number, mark, breaker, self.clock)
 
     @property
     def name(self) -> str:
@@ -213,7 +217,7 @@ class Member:
             key = self.sharing.circuit_key
             wanted.append((key, self.breaker.version, self.breaker, ticket.circuit))
         if ticket.key.probe:
-            key = self.sharing.key_circuit(lane.provider)
+            key = self.sharing.key_circuit(lane.mark)
             wanted.append((key, lane.breaker.version, lane.breaker, ticket.key))
         held: list[tuple[str, str]] = []
         try:
@@ -244,7 +248,7 @@ class Member:
         if circuit:
             self.sharing.release(self.sharing.circuit_key, self.breaker.version)
         if key:
-            self.sharing.release(self.sharing.key_circuit(lane.provider), lane.breaker.version)
+            self.sharing.release(self.sharing.key_circuit(lane.mark), lane.breaker.version)
 
     def settle(
         self,
@@ -322,7 +326,7 @@ class Member:
         # Without a wish of the upstream's a second is a guess that does little harm.
         wait = min(self.rules.circuit.max_cooldown, 1.0 if asked is None else asked)
         lane.cooling_until = max(lane.cooling_until, self.clock() + wait)
-        lane.cooldown_version = self.sharing.tell_cooldown(lane.provider, lane.cooling_until)
+        lane.cooldown_version = self.sharing.tell_cooldown(lane.mark, lane.cooling_until)
 
     def doubt(self) -> None:
         """Let others be asked first for a while: a whole visit, retries included, has failed."""
@@ -342,7 +346,7 @@ class Member:
             if lane.ready:
                 lane.provider.healthy = True
             lane.cooling_until = self.clock()
-            lane.cooldown_version = self.sharing.tell_cooldown(lane.provider, lane.cooling_until)
+            lane.cooldown_version = self.sharing.tell_cooldown(lane.mark, lane.cooling_until)
         self.doubts, self.doubted_until = 0, 0.0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ...config.provider_settings import ManagerSettings
@@ -107,11 +107,7 @@ class Members:
         """
         member = self.by_name.get(name)
         if member is None:
-            names = list(self.by_name)
-            raise InvalidRequestError(
-                f"unknown provider {name!r}{suggestion(name, names)};"
-                f" there are {', '.join(names) or 'none'}"
-            )
+            raise unknown_provider(name, list(self.by_name))
         return member
 
     def picked(self, candidates: list[Member]) -> None:
@@ -142,3 +138,14 @@ class Members:
             await self._store.close()
         if self._limits is not None:
             await self._limits.close()
+
+
+def unknown_provider(
+    name: object, names: Sequence[str], *, request_id: str | None = None
+) -> InvalidRequestError:
+    """Make the error of a name that no provider has, with those that there are."""
+    return InvalidRequestError(
+        f"unknown provider {name!r}{suggestion(name, names)};"
+        f" there are {', '.join(names) or 'none'}",
+        request_id=request_id,
+    )

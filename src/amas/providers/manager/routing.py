@@ -7,9 +7,10 @@ import uuid
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
-from ..errors import InvalidRequestError, NoProviderAvailableError, ProviderError, suggestion
+from ..errors import InvalidRequestError, NoProviderAvailableError, ProviderError
 from ..types import Capability, Prompt, Request
 from .member import Member
+from .members import unknown_provider
 from .needs import lacks, needs_of
 from .selection import Standing, Strategy, priority
 from .status import describe
@@ -275,11 +276,7 @@ def concerned(request: Request, chain: Sequence[Member], *, failover: bool) -> l
 def _asked(request: Request, chain: Sequence[Member]) -> Member:
     names = [member.name for member in chain]
     if request.provider not in names:
-        hint = suggestion(request.provider, names)
-        raise InvalidRequestError(
-            f"unknown provider {request.provider!r}{hint}; there are {', '.join(names) or 'none'}",
-            request_id=request.id,
-        )
+        raise unknown_provider(request.provider, names, request_id=request.id)
     asked = chain[names.index(request.provider)]
     if asked.misconfigured:
         reason = describe(asked)["reason"]

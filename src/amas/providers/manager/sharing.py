@@ -6,8 +6,6 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..base import ProviderBase
-from .lane import fingerprint
 from .state_store import Entry, StateStore
 
 # A latency is news for others at most once in so many seconds, and for so many.
@@ -40,13 +38,13 @@ class Sharing:
         """Where the provider's latency stands."""
         return f"latency:{self.name}"
 
-    def key_circuit(self, provider: ProviderBase) -> str:
-        """Where the circuit of one key stands."""
-        return f"key:{self.name}:{fingerprint(provider)}"
+    def key_circuit(self, mark: str) -> str:
+        """Where the circuit of one key stands; see ``Lane.mark``."""
+        return f"key:{self.name}:{mark}"
 
-    def key_cooldown(self, provider: ProviderBase) -> str:
-        """Where the cooldown of one key stands."""
-        return f"cooldown:{self.name}:{fingerprint(provider)}"
+    def key_cooldown(self, mark: str) -> str:
+        """Where the cooldown of one key stands; see ``Lane.mark``."""
+        return f"cooldown:{self.name}:{mark}"
 
     def teller(self, key: str) -> Callable[[Entry], None] | None:
         """Return what tells others of the decisions of one circuit; None if nobody is told."""
@@ -55,12 +53,12 @@ class Sharing:
             return None
         return lambda entry: store.push(key, entry)
 
-    def tell_cooldown(self, provider: ProviderBase, until: float) -> str:
+    def tell_cooldown(self, mark: str, until: float) -> str:
         """Tell others that a key is not to be used until a time; return the entry's version."""
         if self.store is None:
             return ""
         entry = Entry(version=uuid.uuid4().hex, until=until, data={})
-        self.store.push(self.key_cooldown(provider), entry)
+        self.store.push(self.key_cooldown(mark), entry)
         return entry.version
 
     def tell_latency(self, average: float) -> None:

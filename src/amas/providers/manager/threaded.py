@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from ..errors import NoProviderAvailableError
+from .loop_thread import LoopThread
 from .provider_manager import ProviderManager
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ T = TypeVar("T")
 _LONGEST_END = 10.0
 
 
-class _Home:
+class _Home(LoopThread):
     """Where the manager lives: a thread with its event loop, in one process.
 
     Args:
@@ -33,24 +34,12 @@ class _Home:
     """
 
     def __init__(self, make: Callable[[], ProviderManager]) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.process = os.getpid()
+        super().__init__("amas-providers")
         self._make = make
         self._manager: ProviderManager | None = None
-        self._thread = threading.Thread(target=self._live, name="amas-providers", daemon=True)
-        self._thread.start()
+        self.start()
         # Whoever does not close it leaves that to the end of the process.
         atexit.register(self.stop, 0.0)
-
-    def _live(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        try:
-            self.loop.run_forever()
-            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-            self.loop.run_until_complete(self.loop.shutdown_default_executor())
-        finally:
-            asyncio.set_event_loop(None)
-            self.loop.close()
 
     async def use(self, work: Callable[[ProviderManager], Coroutine[Any, Any, T]]) -> T:
         if self._manager is None:
@@ -71,7 +60,7 @@ class _Home:
         It may be called by the garbage collector, which may run in any thread, this one too.
         """
         atexit.unregister(self.stop)
-        if self.process == os.getpid() and self._thread.is_alive():
+        if self.is_ours:
             asyncio.run_coroutine_threadsafe(self._end(grace), self.loop)
 
     def stop(self, grace: float) -> None:
