@@ -72,9 +72,14 @@ class Bulkhead:
         self._queue.append(waiter)
         entered = False
         try:
-            await asyncio.wait({waiter}, timeout=seconds)
-            # Time may run out in the very moment in which the slot comes: that is in time.
-            entered = waiter.done()
+            # Awaited directly: who is given a slot first goes on first, also beside one whose
+            # time runs out.
+            async with asyncio.timeout(seconds):
+                await waiter
+            entered = True
+        except TimeoutError:
+            # It may run out in the very moment in which the slot comes: that is in time.
+            entered = _has_slot(waiter)
         finally:
             if not entered:
                 self._withdraw(waiter)
@@ -83,15 +88,17 @@ class Bulkhead:
     def leave(self) -> None:
         """Give a slot back, once for each that was taken; the first waiter gets it."""
         self._forget_the_dead()
-        if self._queue:
-            # The slot changes hands without being free in between: nobody can slip in.
-            self._queue.popleft().set_result(None)
-        else:
-            self.in_flight -= 1
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                # The slot changes hands without being free in between: nobody can slip in.
+                waiter.set_result(None)
+                return
+        self.in_flight -= 1
 
     def _withdraw(self, waiter: asyncio.Future[None]) -> None:
         """Let go a waiter that was cancelled, or ran out of time."""
-        if waiter.done():
+        if _has_slot(waiter):
             self.leave()
         elif waiter in self._queue:
             self._queue.remove(waiter)
@@ -101,3 +108,7 @@ class Bulkhead:
         if any(waiter.get_loop().is_closed() for waiter in self._queue):
             alive = (waiter for waiter in self._queue if not waiter.get_loop().is_closed())
             self._queue = deque(alive)
+
+
+def _has_slot(waiter: asyncio.Future[None]) -> bool:
+    return waiter.done() and not waiter.cancelled()
