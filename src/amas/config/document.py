@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -25,6 +27,7 @@ _MAX_KEY: Final = 31
 _MAX_VALUE: Final = 24
 _MAX_NAME: Final = 64
 _MAX_HINTS: Final = 50
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 # Below these sections the keys are names of the user's choice, up to 64 characters.
 _NAMED: Final = (("llm",), ("security", "access"))
 
@@ -173,6 +176,17 @@ def dotted(path: Path) -> str:
             text += f"[{part}]"
         else:
             text += "." + label(part, named=path[:index] in _NAMED)
+    return text
+
+
+def address(path: Path) -> str:
+    """Return a path in full and without ambiguity, such as ``providers.llm."my.own".api_key``."""
+    text = "providers"
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += "." + (part if _PLAIN_NAME.fullmatch(part) else json.dumps(part))
     return text
 
 

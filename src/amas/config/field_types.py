@@ -148,10 +148,24 @@ def _webhook(secret: Secret) -> Secret:
     return secret
 
 
-def _not_empty(secret: Secret) -> Secret:
-    if not secret.get_secret_value():
-        raise PydanticCustomError("string_too_short", "is empty")
+def _proxy(secret: Secret) -> Secret:
+    if not _is_address(secret.get_secret_value(), ("http", "https")):
+        raise PydanticCustomError("proxy", "must be an address with http:// or https://")
     return secret
+
+
+def _master_key(value: object) -> object:
+    if value is LEFT_OUT:
+        return value
+    secret = _secret(value)
+    if not secret.get_secret_value():
+        raise PydanticCustomError("empty", "is empty")
+    return secret
+
+
+def _master_keys(value: object) -> object:
+    """Take one text for a list of one; what is wrong with it is wrong at its own place."""
+    return value if isinstance(value, list | tuple) else (_master_key(value),)
 
 
 def _state(text: str) -> str:
@@ -199,7 +213,13 @@ State = Annotated[Text, AfterValidator(_state)]
 Prefix = Annotated[Text, AfterValidator(_prefix)]
 SecretText = Annotated[Secret, PlainValidator(_secret, json_schema_input_type=str)]
 Webhook = Annotated[SecretText, AfterValidator(_webhook)]
-MasterKey = Annotated[SecretText, AfterValidator(_not_empty)]
+MasterKeys = Annotated[
+    tuple[Annotated[Secret, PlainValidator(_master_key, json_schema_input_type=str)], ...],
+    Field(strict=False),
+    AfterValidator(_without_left_out),
+    BeforeValidator(_master_keys, json_schema_input_type=str | list[str]),
+]
+Proxy = Annotated[SecretText, AfterValidator(_proxy)]
 Keys = Annotated[
     tuple[Annotated[Secret, PlainValidator(_key, json_schema_input_type=str)], ...],
     Field(strict=False),

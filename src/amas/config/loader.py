@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from ..providers.base.provider_config import ProviderConfig
 from ..providers.errors import ProviderConfigError
-from ..providers.types import Price
+from ..providers.secret import Secret
+from ..providers.types import Price, SandboxLimits
 from .document import Document, Path, kind, label
 from .manager_schema import ManagerSettings
 from .migration_schema import MigrationSettings, long_form
 from .provider_schema import ProviderSettings
+from .references import Opener
 from .resolution import Resolver
 from .section import Section
 from .security_schema import AlertSettings, AuditSettings, SecuritySettings
 from .validation import unknown_key, validate
+
+Sealed: TypeAlias = Callable[[Sequence[Secret]], Opener]
+"""Makes what opens ``enc:`` values from the master keys; raises ProviderConfigError if one is bad."""
+
+MASTER_KEY_VARIABLE: Final = "AMAS_MASTER_KEY"
+"""Where the master key is looked for if ``security.master_key`` is not set."""
 
 _SectionT = TypeVar("_SectionT", bound=Section)
 
@@ -45,6 +53,7 @@ def to_config(
         values["max_retries"] = max_retries
     if settings.price is not None:
         values["price"] = Price(settings.price.input, settings.price.output)
+    values["sandbox"] = SandboxLimits(**settings.sandbox.model_dump())
     return ProviderConfig(name=name, disabled_reason=disabled, **values)
 
 
@@ -75,11 +84,14 @@ class Loader:
 
         self._resolved: dict[str, Any] = {}
 
-    def load(self, check: Callable[[ProviderConfig], None] | None) -> dict[str, Any]:
+    def load(
+        self, check: Callable[[ProviderConfig], None] | None, sealed: Sealed | None = None
+    ) -> dict[str, Any]:
         """Check everything.
 
         Args:
             check: Called with each enabled provider's configuration.
+            sealed: Makes what opens the ``enc:`` values, from the master keys.
 
         Returns:
             The values of ``ProvidersSettings``, by name.
@@ -89,7 +101,7 @@ class Loader:
         """
         data = self._sections()
         manager = self._section(ManagerSettings, "manager", data) or ManagerSettings()
-        security = self._section(SecuritySettings, "security", data) or SecuritySettings()
+        security = self._security(data, sealed)
         audit = self._section(AuditSettings, "audit", data)
         alerts = self._section(AlertSettings, "alerts", data)
         migration = self._migration(data)
@@ -119,6 +131,19 @@ class Loader:
             "source": self._document.name,
             "warnings": self._document.warnings,
         }
+
+    def load_security(self) -> tuple[SecuritySettings, tuple[str, ...]]:
+        """Check the section ``security`` alone.
+
+        Returns:
+            The section, and what should be known about it.
+
+        Raises:
+            ProviderConfigError: There are problems; it has them all.
+        """
+        security = self._security(self._sections(), None)
+        self._document.raise_problems()
+        return security, self._document.warnings
 
     def load_migration(self) -> MigrationSettings:
         """Check the section ``migration`` alone.
@@ -153,6 +178,35 @@ class Loader:
         if isinstance(value, dict):
             value = self._resolved[name] = self._resolver.section(name, value)
         return validate(model, value, (name,), self._document)
+
+    def _security(self, data: Mapping[str, Any], sealed: Sealed | None) -> SecuritySettings:
+        """Check ``security``, and set up what opens the ``enc:`` values of the sections after it."""
+        written = data.get("security") or {}
+        chosen = not isinstance(written, dict) or written.get("master_key") is not None
+        if not chosen:
+            written = written | {"master_key": f"${{{MASTER_KEY_VARIABLE}:-}}"}
+        settings = self._section(SecuritySettings, "security", {"security": written})
+        settings = settings or SecuritySettings()
+        if sealed is not None:
+            try:
+                self._resolver.open_with(sealed(settings.master_key))
+            except ProviderConfigError as error:
+                self._refuse_master_key(error, chosen=chosen)
+        return settings
+
+    def _refuse_master_key(self, error: ProviderConfigError, *, chosen: bool) -> None:
+        path = ("security", "master_key")
+        if chosen:
+            self._document.problem(path, error.message)
+            return
+        # Nobody said that the variable is for this; without enc: values nothing is lost.
+        text = f"{MASTER_KEY_VARIABLE} is not used: {error.message}"
+        self._document.warn(path, text)
+
+        def refuse(_text: str, _place: str) -> str:
+            raise ProviderConfigError(text)
+
+        self._resolver.open_with(refuse)
 
     def _migration(self, data: Mapping[str, Any]) -> MigrationSettings:
         flags = data.get("migration")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
 
-from ..providers.types import HealthProbe
+from pydantic import BeforeValidator, Field
+
+from ..providers.types import HealthProbe, Isolation
 from .field_types import (
     Capabilities,
     Count,
@@ -14,13 +16,16 @@ from .field_types import (
     Keys,
     Options,
     Parameters,
+    Proxy,
     Queue,
     ResponseChecks,
     Retries,
     Seconds,
     SecretText,
     Text,
+    Texts,
     Weight,
+    as_text,
 )
 from .manager_schema import Policy
 from .section import Section
@@ -38,6 +43,29 @@ class PriceSettings(Section):
         title="Output",
         description="US dollars per million tokens of the answer.",
         examples=[0.6],
+    )
+
+
+class SandboxSettings(Section):
+    """What the child process of a provider with ``isolation: process`` may use."""
+
+    memory_mb: Count = Field(
+        default=2048,
+        title="Memory",
+        description="Most memory of the child process, in MiB.",
+        examples=[1024],
+    )
+    cpu_seconds: Count = Field(
+        default=60,
+        title="CPU",
+        description="Most seconds of CPU that one call may take.",
+        examples=[30],
+    )
+    open_files: Count = Field(
+        default=256,
+        title="Open files",
+        description="Most files and connections that the child process may have open.",
+        examples=[128],
     )
 
 
@@ -192,4 +220,34 @@ class ProviderSettings(Section):
         title="Policy",
         description="Changes of the failure table for this provider, over the manager's policy.",
         examples=[{"content_policy": {"failover": "yes"}}],
+    )
+    local: Flag = Field(
+        default=False,
+        title="Local",
+        description="Whether it is a server of one's own: http and private addresses are allowed.",
+        examples=[True],
+    )
+    allowed_hosts: Texts = Field(
+        default=(),
+        title="Allowed hosts",
+        description="Hosts that its requests may go to beside the one of its base_url.",
+        examples=[["login.example.com"]],
+    )
+    proxy: Proxy | None = Field(
+        default=None,
+        title="Proxy",
+        description="Address of an HTTP proxy; without it none is used, whatever the environment.",
+        examples=["${HTTPS_PROXY}"],
+    )
+    isolation: Annotated[Isolation, Field(strict=False), BeforeValidator(as_text)] | None = Field(
+        default=None,
+        title="Isolation",
+        description="none, or process: a child process of its own; plugins default to process.",
+        examples=["process"],
+    )
+    sandbox: SandboxSettings = Field(
+        default_factory=SandboxSettings,
+        title="Sandbox",
+        description="What that child process may use.",
+        examples=[{"memory_mb": 1024}],
     )

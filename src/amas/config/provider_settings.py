@@ -13,11 +13,11 @@ from pydantic.json_schema import SkipJsonSchema
 from ..providers.base.provider_config import ProviderConfig
 from ..providers.errors import ProviderConfigError
 from .document import Document
-from .loader import Loader, to_config
+from .loader import Loader, Sealed, to_config
 from .manager_schema import CircuitBreakerSettings, HedgeSettings, ManagerSettings, PolicyRule
 from .mapping_source import read_mapping
 from .migration_schema import MigrationSettings, ServiceMigration
-from .provider_schema import PriceSettings, ProviderSettings
+from .provider_schema import PriceSettings, ProviderSettings, SandboxSettings
 from .references import Opener, References
 from .resolution import Resolver
 from .section import Section
@@ -36,9 +36,11 @@ __all__ = [
     "PriceSettings",
     "ProviderSettings",
     "ProvidersSettings",
+    "SandboxSettings",
     "SecuritySettings",
     "ServiceMigration",
     "load_migration",
+    "load_security",
     "load_settings",
 ]
 
@@ -117,6 +119,7 @@ def load_settings(
     check: Callable[[ProviderConfig], None] | None = None,
     known_providers: Collection[str] = (),
     openers: Mapping[str, Opener] | None = None,
+    sealed: Sealed | None = None,
 ) -> ProvidersSettings:
     """Load the ``providers:`` section of a configuration.
 
@@ -130,7 +133,8 @@ def load_settings(
             becomes a problem of that provider.
         known_providers: Names that need no further explanation, for hints.
         openers: What opens a secret field's text of a scheme (``enc``,
-            ``keyring``), by the scheme's name; called with the text and its path.
+            ``keyring``), by the scheme's name; called with the text and its place.
+        sealed: Makes what opens ``enc:`` values, from the document's master keys.
 
     Returns:
         The settings.
@@ -141,7 +145,33 @@ def load_settings(
     document, folder = _read(source)
     references = References(os.environ if environ is None else environ, openers or {}, folder)
     loader = Loader(document, Resolver(document, references), known_providers)
-    return ProvidersSettings(**loader.load(check))
+    return ProvidersSettings(**loader.load(check, sealed))
+
+
+def load_security(
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    environ: Mapping[str, str] | None = None,
+    openers: Mapping[str, Opener] | None = None,
+) -> tuple[SecuritySettings, tuple[str, ...]]:
+    """Load the section ``security:`` alone; mistakes in the other sections do not matter.
+
+    It reads files, so call it in a thread where an event loop runs.
+
+    Args:
+        source: As for ``load_settings``.
+        environ: The variables; the process's own if None.
+        openers: As for ``load_settings``.
+
+    Returns:
+        The section, and what should be known about it.
+
+    Raises:
+        ProviderConfigError: The source cannot be read, or something in the section is wrong.
+    """
+    document, folder = _read(source)
+    references = References(os.environ if environ is None else environ, openers or {}, folder)
+    return Loader(document, Resolver(document, references), ()).load_security()
 
 
 def load_migration(

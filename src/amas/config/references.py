@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from ..providers.errors import ProviderError
+from ..providers.secret import Secret
 from .document import Path as DocumentPath
 from .document import printable, scalar_problem
 from .files import read_regular
 
 Opener: TypeAlias = Callable[[str, str], str]
-"""Opens the text of a secret field (``enc:v1:…``) at a path (``providers.llm.openai.api_key``)."""
+"""Opens the text of a secret field (``enc:v1:…``) at a place (``providers.llm.openai.api_key``)."""
+
+MASTER_KEY_PLACE: Final = "providers.security.master_key"
+"""Where master keys stand: what a file has for this place nobody else may read."""
 
 _REFERENCE: Final = re.compile(
     r"""
@@ -27,9 +31,14 @@ _REFERENCE: Final = re.compile(
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9_+]{0,15}):")
 # Without an opener for them these are still no keys to send to anybody.
 _CLOSED: Final = ("enc", "keyring")
+# A sealed value with a mistake in its head is no key either: it would be sent to the vendor.
+_NEARLY_ENC: Final = re.compile(r"(?s).{0,4}(?:v1:|:v.:|:.1:|:v1.)[0-9a-f]{8}:[A-Za-z0-9_-]{40}")
 _TRUTH: Final = {"true": True, "yes": True, "on": True, "1": True} | dict.fromkeys(
     ("false", "no", "off", "0"), False
 )
+_SET_IT: Final = "set it, or remove the line"
+_PRIVATE: Final = "a master key needs a file of your own, which only you can read"
+_TODO: Final = {"enc": "see `amas-providers keys list`"}
 _MAX_TEXT: Final = 1 << 20
 _MAX_SECRET_BYTES: Final = 64 << 10
 
@@ -58,9 +67,7 @@ class AbsentError(Exception):
 
     path: DocumentPath = ()
 
-    def __init__(
-        self, what: str, todo: str = "set it, or remove the line", *, optional: bool = False
-    ) -> None:
+    def __init__(self, what: str, todo: str = _SET_IT, *, optional: bool = False) -> None:
         super().__init__(what)
         self.what = what
         self.todo = todo
@@ -94,11 +101,16 @@ class References:
 
     def is_reference(self, text: str) -> bool:
         """Whether a secret field's text only says where the secret is."""
-        if self._scheme(text):
+        if self.scheme(text):
             return True
         found = [match for match in _REFERENCE.finditer(text) if match["name"]]
         # A default is in the file like any other text.
         return bool(found) and all(match["default"] in {None, "", "none"} for match in found)
+
+    @staticmethod
+    def has_variables(text: str) -> bool:
+        """Whether a text has a ``${VAR}``, with or without a default."""
+        return any(match["name"] for match in _REFERENCE.finditer(text))
 
     def expand(self, text: str) -> str:
         """Replace the variables in a text; what they hold is not expanded again.
@@ -153,12 +165,16 @@ class References:
             raise AbsentError(f"${{{name}}} is not UTF-8")
         return value
 
-    def secret(self, text: str, place: str) -> str:
+    def add_opener(self, scheme: str, opener: Opener) -> None:
+        """Set what opens the texts of a scheme."""
+        self._openers[scheme] = opener
+
+    def secret(self, text: str, place: str) -> Secret:
         """Return the secret that a secret field's text stands for.
 
         Args:
             text: The text: the secret itself, or a reference of any kind.
-            place: Path of the field, for an opener.
+            place: Address of the field, for an opener.
 
         Returns:
             The secret.
@@ -168,43 +184,64 @@ class References:
             BrokenReferenceError: ``${`` begins no reference.
         """
         # The scheme is read before expanding: a variable's content decides nothing.
-        scheme = self._scheme(text)
+        scheme = self.scheme(text)
         value = self.expand(text)
         if scheme is None:
-            return value
+            return Secret(value)
         opener = self._openers.get(scheme)
         if opener is None:
             raise AbsentError(
                 f"no opener for {scheme}: values is set up here", "set one up, or use ${VAR}"
             )
         try:
-            opened = opener(value, place)
+            opened = Secret(opener(value.strip(), place))
         except AbsentError:
             raise
         except ProviderError as error:
-            raise AbsentError(f"the {scheme}: value cannot be opened: {error.message}") from None
+            todo = _TODO.get(scheme, _SET_IT)
+            text = f"the {scheme}: value cannot be opened: {error.message}"
+            raise AbsentError(text, todo) from None
         except Exception as error:  # noqa: BLE001 -- a plug-in's failure costs one provider
             reason = type(error).__name__
             raise AbsentError(f"the {scheme}: value cannot be opened: {reason}") from None
-        if not opened.strip():
+        if not opened.get_secret_value():
             raise AbsentError(f"the {scheme}: value is empty")
         return opened
 
-    def _scheme(self, text: str) -> str | None:
-        match = _SCHEME.match(text)
-        known = match and (match[1] in self._openers or match[1] in _CLOSED)
-        return match[1] if match and known else None
+    def scheme(self, text: str) -> str | None:
+        """Return the scheme that a secret field's text has, such as ``file``; None if it has none."""
+        match = _SCHEME.match(text.lstrip())
+        if match and (match[1] in self._openers or match[1] in _CLOSED):
+            return match[1]
+        return "enc" if _NEARLY_ENC.match(text) else None
 
-    def _read(self, text: str, _place: str) -> str:
-        path = text.removeprefix("file:")
+    def _read(self, text: str, place: str) -> str:
+        path = text.strip().removeprefix("file:")
         # What is no absolute path may be a key with `file:` put before it.
         shown = f"the file {printable(path)}" if path.startswith("/") else "the file"
-        if path.startswith("//"):
-            path = "/" + path.lstrip("/")  # file:///run/secrets/key is an address of the same
+        private = place.startswith(MASTER_KEY_PLACE)
         try:
-            content = read_regular(str(Path(self._folder) / path), _MAX_SECRET_BYTES)
+            content = read_regular(str(self._path(path)), _MAX_SECRET_BYTES, private=private)
             return content.decode("utf-8-sig").strip()
         except OSError as error:
-            raise AbsentError(f"{shown} cannot be read: {error.strerror}") from None
+            verb, todo = ("used", _PRIVATE) if private else ("read", _SET_IT)
+            raise AbsentError(f"{shown} cannot be {verb}: {error.strerror}", todo) from None
         except UnicodeDecodeError:
             raise AbsentError(f"{shown} is not UTF-8") from None
+
+    def file_of(self, text: str) -> Path:
+        """Return the file that a ``file:`` reference names.
+
+        Args:
+            text: The reference.
+
+        Raises:
+            AbsentError: A variable in it is not set.
+            BrokenReferenceError: ``${`` begins no reference.
+        """
+        return self._path(self.expand(text).strip().removeprefix("file:"))
+
+    def _path(self, path: str) -> Path:
+        if path.startswith("//"):
+            path = "/" + path.lstrip("/")  # file:///run/secrets/key is an address of the same
+        return Path(self._folder) / path

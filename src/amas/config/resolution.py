@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 from ..providers.secret import Secret, is_secret_name
-from .document import Document, Path, dotted
+from .document import Document, Path, address
 from .references import (
     LEFT_OUT,
     AbsentError,
     BrokenReferenceError,
     Expanded,
+    Opener,
     References,
     truth,
 )
@@ -19,6 +21,7 @@ from .references import (
 # Such an option may also say where the credential is: a path, an address, LiteLLM's own reference.
 _WHEREABOUTS: Final = re.compile(r"[/~.]|os\.environ/|[\w+.-]+:/|oidc/")
 _ACCESS: Final = ("security", "access")
+_MASTER_KEY: Final = ("security", "master_key")
 
 
 def is_secret(path: Path) -> bool:
@@ -26,12 +29,49 @@ def is_secret(path: Path) -> bool:
     match path:
         case ("security", "master_key") | ("alerts", "webhook") | ("llm", _, "api_key"):
             return True
-        case ("llm", _, "api_keys", int()):
+        case ("llm", _, "api_keys", int()) | ("security", "master_key", int()):
+            return True
+        case ("llm", _, "proxy"):
             return True
         case ("llm", _, "options", str(name)):
             return is_secret_name(name)
         case _:
             return False
+
+
+def secret_fields(data: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Find the credentials of a document's data.
+
+    Args:
+        data: The data, unresolved.
+        path: Where it stands.
+
+    Yields:
+        Where each stands, and its text: the credential itself or a reference.
+    """
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield from secret_fields(value, (*path, key))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from secret_fields(value, (*path, index))
+    elif type(data) is str and is_secret(path):
+        yield path, data
+
+
+def is_plaintext(text: str, path: Path, references: References) -> bool:
+    """Whether the text of a credential's field is the credential itself.
+
+    Args:
+        text: The text.
+        path: Where it stands.
+        references: What knows references.
+    """
+    if references.is_reference(text) or text.strip() in {"", "none"}:
+        return False
+    if path[-1] == "proxy":
+        return "@" in text  # without credentials it is an address like any other
+    return not (path[-2] == "options" and _WHEREABOUTS.match(text))
 
 
 class Resolver:
@@ -65,7 +105,10 @@ class Resolver:
         for key, value in data.items():
             path = (name, key)
             try:
-                resolved[key] = self._value(value, path)
+                if path == _MASTER_KEY and isinstance(value, list):
+                    resolved[key] = self._master_keys(value)
+                else:
+                    resolved[key] = self._value(value, path)
             except AbsentError as absent:
                 text = f"{absent.what}; {absent.todo}"
                 if path == _ACCESS:
@@ -73,6 +116,23 @@ class Resolver:
                 elif not absent.optional:
                     self._document.warn(absent.path, f"{text} (treated as absent)")
         return resolved
+
+    def _master_keys(self, items: list[Any]) -> list[Any]:
+        """Resolve several master keys; those that are not to be had are left out."""
+        missing: list[AbsentError] = []
+        keys = [
+            self._one_key(item, (*_MASTER_KEY, index), missing, follow=True)
+            for index, item in enumerate(items)
+        ]
+        for absent in missing:
+            if not absent.optional:
+                text = f"{absent.what}, so this master key is left out; {absent.todo}"
+                self._document.warn(absent.path, text)
+        return keys
+
+    def open_with(self, opener: Opener) -> None:
+        """Set what opens the ``enc:`` values from here on."""
+        self._references.add_opener("enc", opener)
 
     def provider(self, name: str, data: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
         """Resolve one provider.
@@ -125,7 +185,9 @@ class Resolver:
         if not isinstance(items, list):
             return items
         missing: list[AbsentError] = []
-        keys = [self._one_key(item, (*path, i), missing, follow) for i, item in enumerate(items)]
+        keys = [
+            self._one_key(item, (*path, i), missing, follow=follow) for i, item in enumerate(items)
+        ]
         self._report_twice(keys, path)
         if len(missing) == len(items):
             absents += missing
@@ -136,7 +198,7 @@ class Resolver:
                     self._document.warn(absent.path, text)
         return keys
 
-    def _one_key(self, item: Any, path: Path, missing: list[AbsentError], follow: bool) -> Any:
+    def _one_key(self, item: Any, path: Path, missing: list[AbsentError], *, follow: bool) -> Any:
         try:
             key = self._value(item, path, follow=follow)
         except AbsentError as absent:
@@ -164,7 +226,10 @@ class Resolver:
             return
         for path in self._plaintext:
             whose = f"the key of {path[1]!r}" if path[0] == "llm" else "the master key"
-            text = f"{whose} stands in this file as plain text; use ${{VAR}} or file: instead"
+            how = "use ${VAR} or file: instead"
+            if path[0] == "llm":
+                how = "use ${VAR} or file: instead, or run `amas-providers keys encrypt`"
+            text = f"{whose} stands in this file as plain text; {how}"
             if policy == "forbid":
                 self._document.problem(path, text)
             else:
@@ -207,14 +272,10 @@ class Resolver:
     def _secret(self, text: str, path: Path, *, follow: bool) -> Secret:
         if not self._references.is_reference(text):
             self._kept.append(Secret(text))
-            self._note_plaintext(text, path)
+            if path[0] != "alerts" and is_plaintext(text, path, self._references):
+                self._plaintext.append(path)
         elif not follow:
             raise AbsentError("", optional=True)
-        secret = Secret(self._references.secret(text, dotted(path)))
+        secret = self._references.secret(text, address(path))
         self._kept.append(secret)
         return secret
-
-    def _note_plaintext(self, text: str, path: Path) -> None:
-        whereabouts = path[-2] == "options" and _WHEREABOUTS.match(text)
-        if path[0] != "alerts" and text.strip() not in {"", "none"} and not whereabouts:
-            self._plaintext.append(path)

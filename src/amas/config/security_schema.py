@@ -12,7 +12,7 @@ from .field_types import (
     Count,
     Dollars,
     Interval,
-    MasterKey,
+    MasterKeys,
     Text,
     Texts,
     Webhook,
@@ -21,6 +21,7 @@ from .field_types import (
 from .section import Section
 
 PlaintextPolicy: TypeAlias = Literal["allow", "warn", "forbid"]
+MediaPolicy: TypeAlias = Literal["forbid", "allow-list", "allow"]
 AuditContent: TypeAlias = Literal["none", "hash", "full"]
 
 
@@ -56,18 +57,30 @@ class AccessRule(Section):
     budget_usd_per_day: Dollars | None = Field(
         default=None,
         title="Budget",
-        description="US dollars the caller may spend in a day.",
+        description="US dollars the caller may spend in a day (UTC).",
         examples=[5],
+    )
+    budget_tokens_per_day: Count | None = Field(
+        default=None,
+        title="Token budget",
+        description="Tokens the caller may use in a day (UTC), prompts included.",
+        examples=[1000000],
+    )
+    calls_per_minute: Count | None = Field(
+        default=None,
+        title="Calls per minute",
+        description="Most calls of the caller in a minute.",
+        examples=[60],
     )
 
 
 class SecuritySettings(Section):
     """How keys are kept, and the rules for callers."""
 
-    master_key: MasterKey | None = Field(
-        default=None,
+    master_key: MasterKeys = Field(
+        default=(),
         title="Master key",
-        description="Opens the enc: values; best a ${VAR}, file: or keyring: reference.",
+        description="Opens the enc: values; a reference, or several of which the first encrypts.",
         examples=["${AMAS_MASTER_KEY}"],
     )
     plaintext_keys: Annotated[PlaintextPolicy, BeforeValidator(as_text)] = Field(
@@ -76,10 +89,28 @@ class SecuritySettings(Section):
         description="What happens when a key stands in the file as plain text.",
         examples=["warn"],
     )
+    media_urls: Annotated[MediaPolicy, BeforeValidator(as_text)] = Field(
+        default="allow",
+        title="Media URLs",
+        description="Whether messages may have addresses of media: forbid, allow-list or allow.",
+        examples=["allow-list"],
+    )
+    media_hosts: Texts = Field(
+        default=(),
+        title="Media hosts",
+        description="Hosts that addresses of media may have under media_urls: allow-list.",
+        examples=[["images.example.com"]],
+    )
+    max_prompt_bytes: Count = Field(
+        default=33554432,
+        title="Longest prompt",
+        description="Most bytes of a call's messages and parameters together.",
+        examples=[1048576],
+    )
     access: Mapping[str, AccessRule] = Field(
         default_factory=dict,
         title="Access",
-        description="Rules by caller.",
+        description="Rules by caller, * for all others; with rules, whoever has none is refused.",
         examples=[{"osint_agent": {"providers": ["openai", "local"], "max_tokens": 2000}}],
     )
 

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from .document import Document, Path, describe, kind, label, one_of
 from .manager_schema import CircuitBreakerSettings, HedgeSettings, ManagerSettings, PolicyRule
 from .migration_schema import MigrationSettings, ServiceMigration
-from .provider_schema import PriceSettings, ProviderSettings
+from .provider_schema import PriceSettings, ProviderSettings, SandboxSettings
 from .section import Section
 from .security_schema import AccessRule, AlertSettings, AuditSettings, SecuritySettings
 
@@ -34,6 +34,7 @@ _MODELS: Final[Mapping[str, type[Section]]] = {
     "llm.*": ProviderSettings,
     "llm.*.price": PriceSettings,
     "llm.*.policy.*": PolicyRule,
+    "llm.*.sandbox": SandboxSettings,
 }
 
 # What pydantic calls a mistake → what to say; {value} may show the value, {kind} never does.

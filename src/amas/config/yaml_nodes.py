@@ -17,7 +17,7 @@ from .document import MAX_DEPTH, MAX_NODES, Document, Path, Place, label, scalar
 # In `{api_key: ${KEY}}` YAML takes the reference for a mapping. While it is parsed, the braces
 # of references are these two characters of nobody, so that every column stays what it is.
 BRACES: Final = str.maketrans("{}", "\U0010fff0\U0010fff1")
-_UNBRACES: Final = {new: old for old, new in BRACES.items()}
+UNBRACES: Final = {new: old for old, new in BRACES.items()}
 
 TAG: Final = "tag:yaml.org,2002:"
 _TEXT_TAGS: Final = frozenset(TAG + name for name in ("str", "timestamp", "value", "merge"))
@@ -156,12 +156,12 @@ class Converter:
         elif not node.value:
             text = "this key is empty; write a name before the colon"
         else:
-            return str(node.value.translate(_UNBRACES))
+            return str(node.value.translate(UNBRACES))
         self._document.problem(path, text, place=place)
         return None
 
     def _scalar(self, node: yaml.ScalarNode, path: Path, place: Place) -> Any:
-        text: str = node.value.translate(_UNBRACES)
+        text: str = node.value.translate(UNBRACES)
         kind = node.tag.removeprefix(TAG)
         value: Any = text
         if kind == "null":

@@ -69,14 +69,33 @@ def read_yaml(source: str | os.PathLike[str]) -> Document:
         ProviderConfigError: The file cannot be read, or is no YAML, or has no such section.
     """
     path = os.fsdecode(source)
-    document = Document(path)
-    text = _decode(_read(path, document), document)
-    text = _REFERENCE.sub(lambda match: match.group().translate(BRACES), text)
-    root = _compose(text, document)
+    return parse_yaml(path, _read(path, Document(path)))
+
+
+def parse_yaml(name: str, content: bytes) -> Document:
+    """Read the ``providers:`` section of the content of a YAML file.
+
+    Args:
+        name: Path of the file, for messages.
+        content: What it has.
+
+    Returns:
+        As for ``read_yaml``.
+
+    Raises:
+        ProviderConfigError: It is no YAML, or has no such section.
+    """
+    document = Document(name)
+    root = _compose(shield(_decode(content, document)), document)
     key, section = _section(root, document)
     document.mark((), key=place_of(key.start_mark), value=place_of(section.start_mark))
     document.data = Converter(document).convert(section, ())
     return document
+
+
+def shield(text: str) -> str:
+    """Replace the braces of references, which are YAML's too, by as many other characters."""
+    return _REFERENCE.sub(lambda match: match.group().translate(BRACES), text)
 
 
 def _read(path: str, document: Document) -> bytes:

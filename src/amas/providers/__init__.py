@@ -31,6 +31,7 @@ from .errors import (
     UnsupportedError,
 )
 from .secret import Secret
+from .security.caller import calling_as, set_caller
 from .types import (
     Attempt,
     Capability,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from .llm.local_provider import LocalProvider
     from .llm.openai_provider import OpenAIProvider
     from .manager.provider_manager import ProviderManager
+    from .security.masking import MaskingFilter, install_masking, mask_event
 
 __all__ = [
     "AccessDeniedError",
@@ -65,6 +67,7 @@ __all__ = [
     "InvalidRequestError",
     "LiteLLMProvider",
     "LocalProvider",
+    "MaskingFilter",
     "ModelNotFoundError",
     "NoProviderAvailableError",
     "OpenAIProvider",
@@ -85,14 +88,21 @@ __all__ = [
     "StreamInterruptedError",
     "UnsupportedError",
     "Usage",
+    "calling_as",
+    "install_masking",
+    "mask_event",
+    "set_caller",
 ]
 
 _LAZY = {
     "AnthropicProvider": ".llm.anthropic_provider",
     "LiteLLMProvider": ".llm.litellm_provider",
     "LocalProvider": ".llm.local_provider",
+    "MaskingFilter": ".security.masking",
     "OpenAIProvider": ".llm.openai_provider",
     "ProviderManager": ".manager.provider_manager",
+    "install_masking": ".security.masking",
+    "mask_event": ".security.masking",
 }
 
 

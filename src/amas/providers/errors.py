@@ -215,9 +215,29 @@ class StreamInterruptedError(ProviderError):
 
 
 class AccessDeniedError(ProviderError):
-    """The caller may not use this provider, model or parameter."""
+    """The caller may not use this provider, model or parameter, or no more of it today.
+
+    Args:
+        message: What it may not do, and which rule says so.
+        rule: Where the rule stands in the configuration.
+        provider: Name of the provider, if it is about one.
+        request_id: Our id of the call.
+        retry_after: Seconds after which it is allowed again.
+    """
 
     outcome = Outcome.ACCESS_DENIED
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        rule: str | None = None,
+        provider: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, provider=provider, request_id=request_id, retry_after=retry_after)
+        self.rule = rule
 
 
 class NoProviderAvailableError(ProviderError):

@@ -1,44 +1,27 @@
 """Secret values, and how they are kept out of everything that is shown.
 
-This is the lowest layer of the package: it imports nothing of ours, so that
-the error tree and the configuration can both rely on it.
+With ``secret_forms`` and ``key_shapes`` this is the lowest layer of the package: it imports
+nothing else of ours, so that the error tree and the configuration can both rely on it.
 """
 
 from __future__ import annotations
 
 import hmac
 import re
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
-from weakref import WeakValueDictionary
 
 from typing_extensions import override
 
-MASK: Final = "**********"
-
-# Shorter values ("none", "test") are placeholders: replacing them would garble ordinary text.
-_MIN_LIVE_LENGTH: Final = 8
-
-# Key shapes of the vendors, with lower bounds on their lengths; see litellm-facts.md, section 5.
-_KEY_SHAPES: Final = re.compile(
-    r"""
-      \bsk-[\w-]{8,}                    # OpenAI, Anthropic, OpenRouter, DeepSeek, Moonshot, DashScope
-    | \bAIza[\w-]{20,}                  # Google
-    | \b(?:gsk|hf|r8|fw)_[A-Za-z0-9]{16,}   # Groq, Hugging Face, Replicate, Fireworks
-    | \b(?:xai|pplx|nvapi|csk)-[\w-]{16,}   # xAI, Perplexity, NVIDIA, Cerebras
-    | \b[0-9a-f]{32}\.[A-Za-z0-9]{16}\b     # Zhipu
-    | (?<=Bearer\ )[\w.~+/=-]{8,}       # whatever else travels as a bearer token
-    """,
-    re.VERBOSE,
-)
+from .key_shapes import MASK as MASK  # noqa: PLC0414 -- it belongs to what a secret shows
+from .key_shapes import mask_shapes
+from .secret_forms import KnownSecrets
 
 _SECRET_NAME: Final = re.compile(
     r"key|secret|token|password|credential|authorization|cookie", re.IGNORECASE
 )
 
-_live: WeakValueDictionary[int, Secret] = WeakValueDictionary()
-_live_lock = threading.Lock()
+_known = KnownSecrets()
 
 
 class Secret(str):
@@ -52,15 +35,20 @@ class Secret(str):
         value: The secret text, surrounding whitespace excluded.
     """
 
-    __slots__ = ("__weakref__", "_value")
+    __slots__ = ("_value",)
     _value: str
 
     def __new__(cls, value: str) -> Self:  # noqa: D102 -- described at the class
+        value = value.get_secret_value() if isinstance(value, Secret) else value.strip()
         self = super().__new__(cls, MASK)
-        self._value = value.get_secret_value() if isinstance(value, Secret) else value.strip()
-        with _live_lock:
-            _live[id(self)] = self
+        self._value = value
+        _known.add(self._value)
         return self
+
+    def __del__(self, _drop: Callable[[str], None] = _known.drop) -> None:
+        """Let the value be forgotten, after a while."""
+        # The default is there also when the interpreter has cleared the module.
+        _drop(self._value)
 
     def get_secret_value(self) -> str:
         """Return the secret itself; the name follows ``pydantic.SecretStr``."""
@@ -131,18 +119,15 @@ def reveal(value: Any) -> Any:
 def scrub(text: str) -> str:
     """Replace every secret in a text with the mask.
 
-    Live secrets (every ``Secret`` in existence) go by exact match, anything
-    else by the key shapes of the vendors.
+    Known secrets (every ``Secret`` in existence, and the last 256 that no longer exist) go by
+    exact match: as they are, in base64, in hex, and escaped for URLs, JSON, Python or HTML; and
+    so does what begins with at least the first half of one. Anything else goes by the shapes
+    that the vendors give their keys, and by where credentials stand.
 
     Args:
         text: Any text, for example what an upstream answered.
 
     Returns:
-        The text without secrets.
+        The text without secrets. Values of fewer than eight characters are no secrets.
     """
-    with _live_lock:
-        values = {secret.get_secret_value() for secret in _live.values()}
-    for value in sorted(values, key=len, reverse=True):
-        if len(value) >= _MIN_LIVE_LENGTH:
-            text = text.replace(value, MASK)
-    return _KEY_SHAPES.sub(MASK, text)
+    return mask_shapes(_known.mask(text))

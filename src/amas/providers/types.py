@@ -80,6 +80,28 @@ class HealthProbe(StrEnum):
     OFF = "off"
 
 
+class Isolation(StrEnum):
+    """Where a provider's code runs: in the service itself, or in a child process of its own."""
+
+    NONE = "none"
+    PROCESS = "process"
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxLimits:
+    """What the child process of an isolated provider may use.
+
+    Args:
+        memory_mb: Most memory, in MiB.
+        cpu_seconds: Most seconds of CPU for one call.
+        open_files: Most files and connections open at a time.
+    """
+
+    memory_mb: int = 2048
+    cpu_seconds: int = 60
+    open_files: int = 256
+
+
 class Capability(StrEnum):
     """What a provider's model can do beyond answering a text."""
 

@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from enum import StrEnum
 from hashlib import blake2b
-from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -26,6 +22,7 @@ if TYPE_CHECKING:
     from ..config.provider_settings import load_migration
     from ..providers.errors import ProviderConfigError
     from ..providers.observability.logging import get_logger
+    from ..providers.security.caller import calling_as, current_caller
 else:
     if __package__:
         from .location import take
@@ -36,6 +33,7 @@ else:
     take(globals(), "config.provider_settings", "load_migration")
     take(globals(), "providers.errors", "ProviderConfigError")
     take(globals(), "providers.observability.logging", "get_logger")
+    take(globals(), "providers.security.caller", "calling_as", "current_caller")
 
 __all__ = [
     "CONFIG_VARIABLE",
@@ -60,36 +58,6 @@ FLAG_VARIABLE = "AMAS_PROVIDERS_FLAG_"
 _LOOK_EVERY = 1.0  # seconds between two looks at the file
 
 _logger = get_logger("amas.services.flags")
-
-
-def _shared_caller() -> ContextVar[str | None]:
-    """Return the variable that every copy of this module has; it goes by up to four names."""
-    home = vars(sys.modules.setdefault("_amas_caller", ModuleType("_amas_caller")))
-    caller: ContextVar[str | None] = home.setdefault("caller", ContextVar("caller", default=None))
-    return caller
-
-
-_caller = _shared_caller()
-
-
-@contextmanager
-def calling_as(caller: str) -> Iterator[None]:
-    """Say on whose behalf the services are called, for a flag that is a share of the callers.
-
-    Args:
-        caller: Any name, such as that of an agent; the same one always gets the same
-            implementation while the flag stays as it is.
-    """
-    token = _caller.set(caller)
-    try:
-        yield
-    finally:
-        _caller.reset(token)
-
-
-def current_caller() -> str | None:
-    """Return the name that ``calling_as`` was given here; None outside of it."""
-    return _caller.get()
 
 
 def in_share(service: str, caller: str, percent: float) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from ..config.provider_settings import ManagerSettings
+    from ..config.provider_settings import ManagerSettings, SecuritySettings
     from ..providers import (
         AllProvidersFailedError,
         GenerationResult,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..providers.manager.switched_off import SwitchedOff
     from ..providers.manager.threaded import ThreadedManager
     from ..providers.secret import Secret
+    from ..providers.security.caller import calling_as, current_caller
     from ..providers.types import Attempt, HealthProbe, Outcome, ResponseCheck
     from .legacy_table import Row, get_api_key, load_table
 else:
@@ -42,7 +43,7 @@ else:
         from legacy_table import Row, get_api_key, load_table
         from location import take
 
-    take(globals(), "config.provider_settings", "ManagerSettings")
+    take(globals(), "config.provider_settings", "ManagerSettings", "SecuritySettings")
     take(
         globals(),
         "providers",
@@ -61,6 +62,7 @@ else:
     take(globals(), "providers.manager.switched_off", "SwitchedOff")
     take(globals(), "providers.manager.threaded", "ThreadedManager")
     take(globals(), "providers.secret", "Secret")
+    take(globals(), "providers.security.caller", "calling_as", "current_caller")
     take(globals(), "providers.types", "Attempt", "HealthProbe", "Outcome", "ResponseCheck")
 
 __all__ = [
@@ -129,10 +131,12 @@ class LegacyCore:
     Args:
         targets: Gives the service's providers, in their order of priority; asked before
             each call.
+        caller: Who calls, as in the access rules, where ``calling_as`` says nothing else.
     """
 
-    def __init__(self, targets: Callable[[], Sequence[Target]]) -> None:
+    def __init__(self, targets: Callable[[], Sequence[Target]], caller: str) -> None:
         self._targets = targets
+        self._caller = caller
         self._lock = threading.Lock()
         self._built: tuple[Target, ...] = ()
         self._threaded: ThreadedManager | None = None
@@ -163,11 +167,13 @@ class LegacyCore:
         Raises:
             NoProviderAvailableError: The service is closed.
         """
-        return await self._current().run(work)
+        with calling_as(current_caller() or self._caller):
+            return await self._current().run(work)
 
     def use_sync(self, work: Callable[[ProviderManager], Coroutine[Any, Any, T]]) -> T:
         """Do something with the manager, and block until it is done; see ``use``."""
-        return self._current().run_sync(work)
+        with calling_as(current_caller() or self._caller):
+            return self._current().run_sync(work)
 
     async def ask(self, prompt: str, **asked: Any) -> GenerationResult:
         """Ask whoever can answer; the arguments are those of ``ProviderManager.generate``.
@@ -229,9 +235,10 @@ def _make_manager(targets: Sequence[Target]) -> ProviderManager:
     """Make the manager of a service: its own providers, then those of the configuration."""
     path = os.getenv(CONFIG_VARIABLE)
     others: Sequence[ProviderBase] = ()
+    security: SecuritySettings | None = None
     if path:
         configured, others = read_configuration(path)
-        settings = configured.manager
+        settings, security = configured.manager, configured.security
     else:
         # Time for the slowest, and as much for those who stand in.
         longest = max((target.timeout for target in targets), default=0)
@@ -246,7 +253,7 @@ def _make_manager(targets: Sequence[Target]) -> ProviderManager:
     own = _make_providers(targets)
     names = {provider.name for provider in own}
     providers = [*own, *(item for item in others if item.name not in names)]
-    return ProviderManager(settings, providers=providers)
+    return ProviderManager(settings, security=security, providers=providers)
 
 
 def _make_providers(targets: Sequence[Target]) -> list[ProviderBase]:

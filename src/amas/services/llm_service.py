@@ -83,7 +83,7 @@ class LLMService:
         table = load_table(_TABLE)
         self.api_endpoints = {pid: f"{table[pid].base_url}/chat/completions" for pid in _HOSTED}
         self._client: httpx.AsyncClient | None = None
-        self._core = LegacyCore(self._targets)
+        self._core = LegacyCore(self._targets, "llm_service")
 
     @property
     def client(self) -> httpx.AsyncClient:

@@ -105,7 +105,7 @@ class UltimateFallbackSystem:
         self.current_provider_index = 0
         self.random_mode = True
         self._lock = threading.Lock()
-        self._core = LegacyCore(self._targets)
+        self._core = LegacyCore(self._targets, "ultimate_fallback_system")
 
     def _get_active_providers(self) -> list[str]:
         """Return who has a key, in the order of priority."""

@@ -99,7 +99,7 @@ class UniversalAIManager:
         self.current_index = 0
         self.global_stats = _fresh_stats(local_time())
         self._lock = threading.Lock()
-        self._core = LegacyCore(self._targets)
+        self._core = LegacyCore(self._targets, "universal_ai_manager")
         self._initialize_providers()
 
     def _initialize_providers(self) -> None:

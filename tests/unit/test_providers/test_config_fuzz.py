@@ -28,6 +28,7 @@ from amas.config.provider_settings import (
     PriceSettings,
     ProviderSettings,
     ProvidersSettings,
+    SandboxSettings,
     SecuritySettings,
     ServiceMigration,
     load_settings,
@@ -72,6 +73,10 @@ def _keys(rng: Rng) -> list[str]:
     return rng.sample([PLANTED, OPAQUE, "${NO}", "${NO:-}", "enc:v1:x", "file:/no/where"], 2)
 
 
+def _master_key(rng: Rng) -> object:
+    return _key(rng) if rng.random() < 0.5 else _keys(rng)
+
+
 def _policy(rng: Rng) -> dict[str, object]:
     outcomes = rng.sample(["auth", "timeout", "content_policy", "bad_response"], 2)
     return {outcome: _section(rng, PolicyRule) for outcome in outcomes}
@@ -92,7 +97,7 @@ def _service(rng: Rng) -> object:
 
 # By name of the field; where one is missing, adding a field to the schema fails the test.
 FIELDS: dict[str, Callable[[Rng], object]] = {
-    **dict.fromkeys(("enabled", "failover_enabled"), _flag),
+    **dict.fromkeys(("enabled", "failover_enabled", "local"), _flag),
     **dict.fromkeys(
         (
             *("health_check_interval", "deadline", "window", "timeout", "min_interval"),
@@ -104,12 +109,20 @@ FIELDS: dict[str, Callable[[Rng], object]] = {
         (
             *("max_retries", "failure_threshold", "minimum_calls", "context_window", "max_tokens"),
             *("max_concurrency", "max_queue", "rpm", "tpm", "weight", "input", "output"),
+            *("max_prompt_bytes", "budget_tokens_per_day", "calls_per_minute"),
+            *("memory_mb", "cpu_seconds", "open_files"),
         ),
         _number,
     ),
     **dict.fromkeys(("failure_rate", "retry_budget", "max_share"), _share),
     **dict.fromkeys(("model", "provider", "embedding_model", "path", "base_url"), _text),
-    **dict.fromkeys(("api_key", "master_key"), _key),
+    "api_key": _key,
+    "master_key": _master_key,
+    "media_urls": lambda rng: rng.choice(["forbid", "allow-list", "allow"]),
+    **dict.fromkeys(("media_hosts", "allowed_hosts"), lambda _rng: ["h.example.com"]),
+    "proxy": lambda rng: rng.choice(["http://proxy:3128", "http://u:" + OPAQUE + "@p:1", "${NO}"]),
+    "isolation": lambda rng: rng.choice(["none", "process"]),
+    "sandbox": lambda rng: _section(rng, SandboxSettings),
     "cooldown": lambda rng: rng.choice([1, 30]),
     "max_cooldown": lambda rng: rng.choice([30, 600]),
     "strategy": lambda rng: rng.choice(["priority", "round_robin", "cheapest"]),
@@ -140,7 +153,7 @@ FIELDS: dict[str, Callable[[Rng], object]] = {
     "old": lambda rng: rng.choice(["legacy.llm_service", "old:Service"]),
     "shadow_share": lambda rng: rng.choice([0, 0.05, 1]),
     "differences": lambda rng: rng.choice(["logs/d.jsonl", "${SET}"]),
-    "access": lambda rng: {"caller": _section(rng, AccessRule)},
+    "access": lambda rng: {rng.choice(["caller", "*"]): _section(rng, AccessRule)},
     **dict.fromkeys(MigrationSettings.model_fields, _service),
 }
 
@@ -358,7 +371,10 @@ def test_the_generator_knows_every_field_of_the_schema() -> None:
         *(MigrationSettings, ServiceMigration),
     )
     names = {name for model in models for name in model.model_fields}
-    nested = (CircuitBreakerSettings, AccessRule, HedgeSettings, PolicyRule, PriceSettings)
+    nested = (
+        *(CircuitBreakerSettings, AccessRule, HedgeSettings, PolicyRule, PriceSettings),
+        SandboxSettings,
+    )
     names |= {name for model in nested for name in model.model_fields}
     assert names == FIELDS.keys()
 

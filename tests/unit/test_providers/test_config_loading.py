@@ -23,6 +23,8 @@ from amas.config.provider_settings import (
     MigrationSettings,
     ProviderSettings,
     ProvidersSettings,
+    SandboxSettings,
+    SecuritySettings,
     ServiceMigration,
     load_migration,
     load_settings,
@@ -38,6 +40,7 @@ from amas.providers.types import (
     Price,
     ResponseCheck,
     Retry,
+    SandboxLimits,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -144,7 +147,7 @@ def test_the_example_of_the_design_loads(tmp_path: Path) -> None:
     ]
     assert settings.alerts is not None
     assert settings.alerts.webhook == "https://hooks.example/x"
-    assert settings.security.master_key == "m" * 12
+    assert settings.security.master_key == ("m" * 12,)
     assert settings.security.access["osint_agent"].providers == ("openai", "local")
     assert settings.provider_configs()[1].key_value == KEY + "e"
 
@@ -177,8 +180,11 @@ def test_the_defaults_are_the_documented_ones(tmp_path: Path) -> None:
         "state_prefix": "amas-providers",
     }
     assert settings.security.model_dump() == {
-        "master_key": None,
+        "master_key": (),
         "plaintext_keys": "warn",
+        "media_urls": "allow",
+        "media_hosts": (),
+        "max_prompt_bytes": 32 << 20,
         "access": {},
     }
     assert settings.audit is None
@@ -218,6 +224,11 @@ def test_every_field_of_a_provider_arrives_in_its_configuration() -> None:
         "health_probe": "paid",
         "response_checks": ["json"],
         "policy": {"content_policy": {"failover": "yes"}},
+        "local": True,
+        "allowed_hosts": ["Login.example.com"],
+        "proxy": "http://user:word@proxy:3128",
+        "isolation": "process",
+        "sandbox": {"memory_mb": 11, "cpu_seconds": 12, "open_files": 13},
     }
     assert fields.keys() == ProviderSettings.model_fields.keys() - {"api_keys"}
     expected = fields | {
@@ -225,6 +236,7 @@ def test_every_field_of_a_provider_arrives_in_its_configuration() -> None:
         "response_checks": frozenset({ResponseCheck.JSON}),
         "price": Price(0, 1.5),
         "health_probe": HealthProbe.PAID,
+        "sandbox": SandboxLimits(11, 12, 13),
     }
     (config,) = load_settings(llm(x=fields)).provider_configs()
     assert config == ProviderConfig("x", **expected)
@@ -707,12 +719,13 @@ def test_the_shipped_configuration_works_without_keys() -> None:
 def test_the_shipped_configuration_shows_every_option_with_its_default(tmp_path: Path) -> None:
     """Uncommented, its comments are a valid configuration that has every key of the schema."""
     section = SHIPPED.read_text().split("\nproviders:\n")[1]
-    section = re.sub(r"(?m)^( *)# ( *[a-z_]+:(?: .*)?)$", r"\1\2", section)
+    section = re.sub(r"(?m)^( *)# ( *(?:[a-z_]+|\"\*\"):(?: .*)?)$", r"\1\2", section)
     environ = {
         "OPENAI_API_KEY": KEY,
         "OPENAI_API_KEY_2": KEY + "2",
         "ANTHROPIC_API_KEY": KEY,
         "AMAS_MASTER_KEY": KEY,
+        "HTTPS_PROXY": "http://proxy:3128",
         "ALERT_WEBHOOK": "https://hooks.example/x",
     }
     section, keys = re.subn(r"(?m)^ +api_key: \"\$\{OPENAI_API_KEY\}\".*\n", "", section)
@@ -727,13 +740,20 @@ def test_the_shipped_configuration_shows_every_option_with_its_default(tmp_path:
         fallback_order=("openai", "anthropic", "local")
     )
     rule = settings.security.access["osint_agent"]
+    assert (
+        settings.security.model_copy(update={"master_key": (), "access": {}, "media_hosts": ()})
+        == SecuritySettings()
+    )
+    sandbox = settings.llm["openai"].sandbox
+    assert sandbox == SandboxSettings()
     migration = settings.migration
     assert (
         migration.llm_service.model_copy(update={"old": None, "differences": None})
         == ServiceMigration()
     )
     models = (settings.manager, settings.security, settings.audit, settings.alerts, rule)
-    for model in (*models, migration, migration.llm_service):
+    assert settings.security.access["*"].model_fields_set == {"providers"}
+    for model in (*models, sandbox, migration, migration.llm_service):
         assert model.model_fields_set == type(model).model_fields.keys(), type(model)
     shown = settings.llm["openai"].model_fields_set | {"api_key"}
     assert shown == ProviderSettings.model_fields.keys()

@@ -371,7 +371,7 @@ def test_a_missing_variable_elsewhere_leaves_the_default_with_a_warning() -> Non
     assert settings.manager.deadline == 120
     assert settings.manager.fallback_order == ()
     assert settings.manager.state == "memory"
-    assert settings.security.master_key is None
+    assert settings.security.master_key == ()
     assert settings.alerts is not None
     assert settings.alerts.webhook is None
     assert [warning.split(": ")[0] for warning in settings.warnings] == [
@@ -422,8 +422,7 @@ def test_values_of_all_sections_may_come_from_variables() -> None:
         },
     )
     assert (settings.manager.strategy, settings.manager.fallback_order) == ("fastest", ("a",))
-    assert settings.security.master_key is not None
-    assert settings.security.master_key.get_secret_value() == KEY
+    assert [key.get_secret_value() for key in settings.security.master_key] == [KEY]
     assert settings.security.access["x"].max_tokens == 7
     assert settings.security.access["x"].budget_usd_per_day == 1.5
     assert settings.alerts is not None

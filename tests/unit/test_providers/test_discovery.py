@@ -14,9 +14,11 @@ from amas.providers.errors import ProviderConfigError
 from amas.providers.manager import discovery
 from amas.providers.manager.discovery import build_plugins, build_provider, read_configuration
 from amas.providers.manager.switched_off import SwitchedOff
+from amas.providers.security.sandbox.provider import SandboxedProvider
 from amas.providers.testing import FakeProvider
 
 SERVER = {"model": "openai/x", "base_url": "http://127.0.0.1:9/v1", "api_key": "none"}
+HERE = {"isolation": "none"}  # in this process, where fakes can be
 
 
 class Plugin(FakeProvider):
@@ -85,7 +87,7 @@ def test_the_fallback_order_is_that_of_the_configuration(install: Install) -> No
 def test_a_row_with_the_name_of_a_plugin_is_the_plugins(install: Install) -> None:
     """It gets the row's configuration, and nothing in it is LiteLLM's to judge."""
     install(acme=Plugin)
-    (provider,) = read({"acme": {"model": "whatever", "timeout": 7}})
+    (provider,) = read({"acme": HERE | {"model": "whatever", "timeout": 7}})
     assert isinstance(provider, Plugin)
     assert (provider.config.model, provider.config.timeout) == ("whatever", 7)
 
@@ -93,7 +95,7 @@ def test_a_row_with_the_name_of_a_plugin_is_the_plugins(install: Install) -> Non
 def test_a_row_can_name_a_plugin_as_its_provider(install: Install) -> None:
     """So there can be two of it."""
     install(acme=Plugin)
-    providers = read({"one": {"provider": "acme"}, "two": {"provider": "acme"}})
+    providers = read({name: HERE | {"provider": "acme"} for name in ("one", "two")})
     assert [(type(item), item.name) for item in providers] == [(Plugin, "one"), (Plugin, "two")]
 
 
@@ -120,7 +122,7 @@ def test_a_broken_plugin_is_a_mistake_of_the_configuration(
     """The error says which plugin, for which row, and what is wrong with it."""
     install(acme=thing)
     with pytest.raises(ProviderConfigError, match=message) as raised:
-        read({"acme": {"model": "m"}})
+        read({"acme": HERE | {"model": "m"}})
     assert "'somewhere:acme'" in str(raised.value)
     assert raised.value.provider == "acme"
 
@@ -133,7 +135,7 @@ def test_a_plugins_own_verdict_is_kept(install: Install) -> None:
 
     install(acme=refuse)
     with pytest.raises(ProviderConfigError, match="needs a region"):
-        read({"acme": {"model": "m"}})
+        read({"acme": HERE | {"model": "m"}})
 
 
 def test_a_key_in_a_plugins_exception_is_masked(install: Install, fake_key: str) -> None:
@@ -144,7 +146,9 @@ def test_a_key_in_a_plugins_exception_is_masked(install: Install, fake_key: str)
 
     install(acme=leak)
     with pytest.raises(ProviderConfigError) as raised:
-        build_provider(ProviderConfig("acme", api_key=fake_key), discovery.find_plugins())
+        build_provider(
+            ProviderConfig("acme", api_key=fake_key, isolation="none"), discovery.find_plugins()
+        )
     assert fake_key not in str(raised.value)
 
 
@@ -152,7 +156,7 @@ UNUSABLE: list[dict[str, Any]] = [
     {},
     {"model": "nonsense"},
     {"model": "openai/x", "base_url": "http://a b"},
-    {"provider": "acme"},
+    {"provider": "acme", "isolation": "none"},
 ]
 
 
@@ -197,7 +201,6 @@ async def test_one_that_only_stands_there_answers_nothing() -> None:
 @pytest.mark.parametrize(
     ("sections", "what"),
     [
-        ({"security": {"access": {"x": {"max_tokens": 5}}}}, r"security\.access"),
         ({"audit": {"content": "none"}}, "audit"),
         ({"alerts": {"min_interval": 5}}, "alerts"),
     ],
@@ -223,21 +226,39 @@ def test_plugins_are_built_with_their_names(install: Install) -> None:
     assert [item.name for item in build_plugins(known={"other"})] == ["acme"]
 
 
-async def test_discovering_registers_every_plugin_once(install: Install) -> None:
-    """And starts them."""
-    install(acme=Plugin, other=Plugin)
+def test_a_plugin_gets_a_process_of_its_own(install: Install) -> None:
+    """Unless its row says otherwise; it is not even imported here."""
+    install(acme=ImportError("imported in the service"))
+    rows = {"acme": {"model": "m"}, "second": {"provider": "acme", "isolation": "process"}}
+    for provider in read(rows):
+        assert isinstance(provider, SandboxedProvider)
+        assert provider.factory == "somewhere:acme"
+
+
+def test_litellm_gets_a_process_of_its_own_on_request(install: Install) -> None:
+    """Its row is checked at once all the same."""
+    (provider,) = read({"mine": SERVER | {"isolation": "process"}})
+    assert isinstance(provider, SandboxedProvider)
+    assert provider.factory == "amas.providers.llm.litellm_provider:LiteLLMProvider"
+    with pytest.raises(ProviderConfigError):
+        read({"mine": {"model": "nonsense", "isolation": "process"}})
+
+
+async def test_discovering_registers_every_plugin_once(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And starts them; one that does not start keeps none of the others back."""
+
+    def child(config: ProviderConfig, factory: str) -> Plugin:
+        provider = Plugin(config)
+        provider.ready = factory != "somewhere:broken"
+        return provider
+
+    monkeypatch.setattr(discovery, "SandboxedProvider", child)
+    install(acme=Plugin, broken=Plugin, other=Plugin)
     manager = ProviderManager()
     await manager.register_provider(FakeProvider("other"))
-    assert await manager.discover() == {"acme": True}
+    assert await manager.discover() == {"acme": True, "broken": False}
     assert await manager.discover() == {}
     assert manager.active_providers == ["other", "acme"]
     await manager.shutdown()
-
-
-async def test_discovering_is_all_or_nothing(install: Install) -> None:
-    """With a broken plugin among them none is registered."""
-    install(acme=Plugin, broken=ImportError("gone"))
-    manager = ProviderManager()
-    with pytest.raises(ProviderConfigError, match="broken"):
-        await manager.discover()
-    assert manager.providers == {}

@@ -17,6 +17,7 @@ from amas.providers.llm.http_client import (
     on_wire,
     open_http,
 )
+from amas.providers.security.egress import Egress
 from amas.providers.testing.upstream import Upstream
 
 
@@ -170,7 +171,7 @@ async def test_client_follows_nothing_and_asks_nobody(monkeypatch: pytest.Monkey
         for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
             monkeypatch.setenv(name, elsewhere.url)
         up.fault(redirect=elsewhere.url, on="any")
-        async with open_http() as http:
+        async with open_http(Egress.of(up.url)) as http:
             assert (await http.get(f"{up.url}/v1/models")).status_code == 307
             assert (await http.get(f"{up.url}/v1/models")).status_code == 200
             assert http.timeout == httpx.Timeout(None, connect=10.0)

@@ -18,7 +18,7 @@ from amas.providers.errors import (
     ProviderConfigError,
     ProviderUnavailableError,
 )
-from amas.providers.manager import lifecycle, startup
+from amas.providers.manager import lifecycle, retirement, startup
 from amas.providers.testing import Delay, FakeProvider
 from amas.providers.types import GenerationResult, Prompt
 
@@ -30,7 +30,7 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the waits for what hangs short enough for tests."""
     monkeypatch.setattr("amas.providers.manager.dispatch.PATIENCE", 0.05)
     monkeypatch.setattr(lifecycle, "PATIENCE", 0.05)
-    monkeypatch.setattr(lifecycle, "_LONGEST_SHUTDOWN", 0.05)
+    monkeypatch.setattr(retirement, "_LONGEST_SHUTDOWN", 0.05)
     monkeypatch.setattr(lifecycle, "_AFTERMATH", 0.05)
 
 

@@ -31,6 +31,7 @@ from amas.providers.llm import litellm_provider
 from amas.providers.llm.http_client import open_http
 from amas.providers.llm.litellm_runtime import load_runtime
 from amas.providers.manager.policy import TABLE, Failover
+from amas.providers.security.egress import Egress
 from amas.providers.testing.upstream import Fault, Reply, ToolCall, Upstream
 
 pytestmark = [
@@ -526,8 +527,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[httpx.AsyncClient]:
     """Collect every HTTP client that providers open."""
     clients: list[httpx.AsyncClient] = []
 
-    def noting() -> httpx.AsyncClient:
-        clients.append(open_http())
+    def noting(egress: Egress) -> httpx.AsyncClient:
+        clients.append(open_http(egress))
         return clients[-1]
 
     monkeypatch.setattr(litellm_provider, "open_http", noting)

@@ -33,13 +33,13 @@ def test_configuration_wins_over_the_catalogue() -> None:
     """Whatever is configured replaces what the catalogue knows."""
     target = target_of(
         "groq",
-        base_url="http://proxy:1/v9/",
+        base_url="https://proxy:1/v9/",
         model="groq/own-model",
         capabilities=frozenset({Capability.VISION}),
         context_window=7,
         embedding_model="own-embeddings",
     )
-    assert (target.base_url, target.model) == ("http://proxy:1/v9", "own-model")
+    assert (target.base_url, target.model) == ("https://proxy:1/v9", "own-model")
     assert target.capabilities == frozenset({Capability.VISION})
     assert (target.context_window, target.embedding_model) == (7, "own-embeddings")
 
@@ -94,7 +94,7 @@ def test_reserved_options_are_named_together() -> None:
         ("openai", {"api_key": KEY}, False),
         ("openai", {"api_key": "none"}, False),
         ("ollama", {}, False),
-        ("custom", {"model": "m", "base_url": "http://host"}, False),
+        ("custom", {"model": "m", "base_url": "https://host"}, False),
         ("mine", {"model": "snowflake/x", "base_url": "https://host"}, True),
         ("wandb", {}, True),
     ],

@@ -19,10 +19,12 @@ from ..types import (
     Effect,
     Failover,
     HealthProbe,
+    Isolation,
     Outcome,
     Price,
     ResponseCheck,
     Retry,
+    SandboxLimits,
 )
 
 # Success and a caller who left are no failures, so nothing about them can be changed.
@@ -74,6 +76,11 @@ class ProviderConfig:
         health_probe: How it is asked for its health: ``free``, ``paid`` or ``off``.
         response_checks: What answers are checked for; the manager's setting if None.
         policy: Changes of the failure table, by outcome: ``retry``, ``failover``, ``circuit``.
+        local: Whether it is a server of one's own, so that http and private addresses are allowed.
+        allowed_hosts: Hosts that its requests may go to beside that of its ``base_url``.
+        proxy: Address of an HTTP proxy; kept as a ``Secret``. None is used if None.
+        isolation: Where its code runs; None for ``none``, or ``process`` for a plugin.
+        sandbox: What its child process may use, if it has one.
         disabled_reason: Why ``enabled`` is False, where that was not a wish, such as a
             variable that is not set.
 
@@ -108,6 +115,11 @@ class ProviderConfig:
     policy: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     disabled_reason: str | None = None
     api_keys: Sequence[Secret | str] = ()
+    local: bool = False
+    allowed_hosts: Sequence[str] = ()
+    proxy: Secret | str | None = None
+    isolation: Isolation | str | None = None
+    sandbox: SandboxLimits = field(default_factory=SandboxLimits)
 
     def __post_init__(self) -> None:
         self._check_text("name")
@@ -120,8 +132,10 @@ class ProviderConfig:
         self._check_count("max_queue", minimum=0)
         if not _is_amount(self.weight) or self.weight == 0:
             raise self._wrong("weight", "must be a number above 0")
-        if not isinstance(self.enabled, bool):
-            raise self._wrong("enabled", "must be true or false")
+        for name in ("enabled", "local"):
+            if not isinstance(getattr(self, name), bool):
+                raise self._wrong(name, "must be true or false")
+        self._check_whereabouts()
         for name in ("base_url", "model", "provider", "embedding_model"):
             if getattr(self, name) is not None:
                 self._check_text(name)
@@ -131,6 +145,7 @@ class ProviderConfig:
         self._freeze("capabilities", Capability)
         self._freeze("response_checks", ResponseCheck)
         self._read_probe()
+        self._read_isolation()
         self._read_price()
 
     def _wrong(self, name: str, what: str) -> ProviderConfigError:
@@ -204,6 +219,25 @@ class ProviderConfig:
             raise self._wrong("health_probe", f"must be one of {', '.join(HealthProbe)}") from None
         object.__setattr__(self, "health_probe", probe)
 
+    def _read_isolation(self) -> None:
+        if self.isolation is not None:
+            try:
+                object.__setattr__(self, "isolation", Isolation(self.isolation))
+            except ValueError:
+                raise self._wrong("isolation", f"must be one of {', '.join(Isolation)}") from None
+        if not isinstance(self.sandbox, SandboxLimits):
+            raise self._wrong("sandbox", "must be SandboxLimits")
+
+    def _check_whereabouts(self) -> None:
+        hosts = self.allowed_hosts
+        if isinstance(hosts, str) or not all(map(_is_text, hosts)):
+            raise self._wrong("allowed_hosts", "must be a list of host names")
+        object.__setattr__(self, "allowed_hosts", tuple(host.lower() for host in hosts))
+        if self.proxy is not None:
+            if not isinstance(self.proxy, str):
+                raise self._wrong("proxy", "must be a text")
+            object.__setattr__(self, "proxy", Secret(self.proxy))
+
     def _read_price(self) -> None:
         value: Any = self.price
         if value is None:
@@ -255,7 +289,7 @@ class ProviderConfig:
     def __reduce__(self) -> tuple[Any, ...]:
         # Keys do not travel in pickles: the copy has none and has to be given one.
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return (_unpickle_config, (values | {"api_key": None, "api_keys": ()},))
+        return (_unpickle_config, (values | {"api_key": None, "api_keys": (), "proxy": None},))
 
 
 def key_problem(value: str) -> LiteralString | None:
@@ -266,6 +300,10 @@ def key_problem(value: str) -> LiteralString | None:
     if not value.isascii() or not value.isprintable() or " " in value:
         return "has characters that no key has (space, control, non-ASCII)"
     return None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _is_amount(value: object) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..errors import InvalidRequestError, ProviderError
@@ -89,6 +90,27 @@ class ProviderBase(ABC):
         By default a provider has one key, or deals with several by itself.
         """
         return (self,)
+
+    def with_key(self, key: str) -> ProviderBase:
+        """Return a provider like this one, not started yet, that uses another key and only that.
+
+        By default it is made as this one was: of its class, with its configuration.
+
+        Args:
+            key: The key.
+
+        Raises:
+            ProviderConfigError: It is no key.
+        """
+        return type(self)(replace(self.config, api_key=key, api_keys=()))
+
+    def price_of(self, model: str | None) -> Price | None:
+        """Return what a model costs; None if that is not known.
+
+        Args:
+            model: Name of the model; the configured one if None.
+        """
+        return self.price if model in {None, self.model} else None
 
     async def stream(self, prompt: Prompt, **kwargs: Any) -> AsyncIterator[StreamChunk]:
         """Answer a prompt piece by piece; by default the whole answer is one piece.

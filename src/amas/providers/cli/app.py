@@ -12,6 +12,7 @@ import typer
 
 from ..errors import ProviderConfigError, ProviderError
 from . import output
+from .keys.app import app as keys
 from .migrate.app import app as migrate
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
     help="Ask language models through whichever provider can answer.",
 )
 app.add_typer(migrate, name="migrate")
+app.add_typer(keys, name="keys")
 
 ConfigOption = Annotated[
     Path | None,
@@ -78,6 +80,9 @@ def generate(
         int | None, typer.Option(min=1, help="Longest answer, in tokens.")
     ] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature.")] = None,
+    caller: Annotated[
+        str | None, typer.Option(help="Who asks, where the configuration has access rules.")
+    ] = None,
     deadline: Annotated[
         float | None, typer.Option(help="Seconds for the call, all attempts together.")
     ] = None,
@@ -93,6 +98,7 @@ def generate(
         "system_prompt": system,
         "max_tokens": max_tokens,
         "temperature": temperature,
+        "caller": caller,
         "deadline": deadline,
     }
     prompt = sys.stdin.read() if text in {None, "-"} else text

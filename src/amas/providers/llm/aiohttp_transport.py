@@ -19,10 +19,14 @@ from weakref import WeakSet
 
 import aiohttp
 import httpx
+from aiohttp.abc import ResolveResult
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from typing_extensions import override
 from yarl import URL
+
+from ..security.egress import Egress
+from .http_client import EgressRefusedError
 
 CONNECT_SECONDS = 10.0
 
@@ -40,9 +44,11 @@ _HEADER_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 
 # The first that fits; the classes of aiohttp are derived from each other.
 _ERRORS: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
+    (EgressRefusedError, EgressRefusedError),
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
     (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
     (aiohttp.ClientConnectorError, httpx.ConnectError),
+    (aiohttp.ClientHttpProxyError, httpx.ProxyError),
     (aiohttp.ServerDisconnectedError, httpx.RemoteProtocolError),
     (aiohttp.ClientPayloadError, httpx.RemoteProtocolError),
     (aiohttp.ClientResponseError, httpx.RemoteProtocolError),
@@ -56,17 +62,21 @@ _ERRORS: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """A pool of connections without redirects, cookies, proxies or headers of its own.
+    """A pool of connections without redirects, cookies or headers of its own.
 
     It belongs to the loop of its first request. A request is sent once; only GET, which
     changes nothing, is sent again by aiohttp if the connection breaks before the answer.
 
     Args:
         ssl_context: Which certificates to trust.
+        egress: Where requests may go. It is asked three times, each before a byte leaves:
+            about the address of a request, about what a host resolves to, and about the
+            very address that a socket is opened for.
     """
 
-    def __init__(self, ssl_context: ssl.SSLContext) -> None:
+    def __init__(self, ssl_context: ssl.SSLContext, egress: Egress) -> None:
         self._ssl_context = ssl_context
+        self._egress = egress
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -80,9 +90,12 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """Send a request; return its answer, of which the head has come.
 
         Raises:
-            httpx.TransportError: What went wrong, in httpx's classes.
+            EgressRefusedError: It may not go there.
+            httpx.TransportError: What else went wrong, in httpx's classes.
         """
         asked = await _asked(request)
+        self._check_place(asked["url"], request)
+        asked |= self._through_proxy(asked)
         session = self._ensure_session()
         seconds = request.extensions.get("timeout", {})
         connect, read, write = (seconds.get(name) for name in ("connect", "read", "write"))
@@ -124,7 +137,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 ssl=self._ssl_context,
                 limit=0,
                 keepalive_timeout=_KEEP_ALIVE_SECONDS,
-                resolver=aiohttp.ThreadedResolver(),
+                resolver=_Resolver(self._egress),
                 socket_factory=self._open_socket,
             )
             self._session = aiohttp.ClientSession(
@@ -146,9 +159,33 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             await loop.create_future()
         await self._end_session()
 
+    def _check_place(self, url: URL, request: httpx.Request) -> None:
+        """Refuse an address, as aiohttp reads it, that is not the provider's."""
+        problem = self._egress.url_problem(url.scheme, url.raw_host or "", url.port or 0)
+        if problem is not None:
+            raise EgressRefusedError(problem, request=request)
+
+    def _through_proxy(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Return what is to be asked otherwise because of the proxy, if there is one.
+
+        The credentials are for the proxy: within a tunnel the server would see them.
+        """
+        proxy = self._egress.proxy
+        if proxy is None:
+            return {}
+        if proxy.authorization is None:
+            return {"proxy": proxy.url}
+        shown = {"Proxy-Authorization": proxy.authorization.get_secret_value()}
+        if asked["url"].scheme == "https":
+            return {"proxy": proxy.url, "proxy_headers": shown}
+        return {"proxy": proxy.url, "headers": [*asked["headers"], *shown.items()]}
+
     def _open_socket(self, address: Any) -> socket.socket:
         """Open a socket for aiohttp, and remember it until it is closed."""
-        family, kind, protocol, *_ = address
+        family, kind, protocol, _, place = address
+        problem = self._egress.socket_problem(str(place[0]))
+        if problem is not None:
+            raise EgressRefusedError(problem)
         opened = socket.socket(family, kind, protocol)
         self._sockets.add(opened)
         return opened
@@ -202,6 +239,29 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     def _busy(self) -> bool:
         return bool(self._timers) or any(each.fileno() >= 0 for each in self._sockets)
+
+
+class _Resolver(aiohttp.ThreadedResolver):
+    """Looks names up, and refuses a host of whose addresses one is refused.
+
+    aiohttp connects to the addresses that are returned here, and looks up nothing more: so a
+    name cannot mean one address when it is checked and another when it is used.
+    """
+
+    def __init__(self, egress: Egress) -> None:
+        super().__init__()
+        self._egress = egress
+
+    @override
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await super().resolve(host, port, family)
+        for each in found:
+            problem = self._egress.address_problem(host, each["host"])
+            if problem is not None:
+                raise EgressRefusedError(problem)
+        return found
 
 
 class _Answer(aiohttp.ClientResponse):

@@ -12,9 +12,8 @@ import re
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from ..errors import ProviderConfigError
+from ..security.addresses import host_problem
 from .catalog import CatalogEntry, by_prefix, catalog, glob
-
-_HOST = re.compile(r"[a-z0-9]([a-z0-9_.-]*[a-z0-9])?\.?|\[[0-9a-f:.]+\]")
 
 
 def normalize_base_url(
@@ -110,8 +109,11 @@ def _part_problem(parts: SplitResult) -> str | None:
     if "@" in parts.netloc:
         return "it has a user name or password (the key goes into api_key)"
     host = parts.netloc.lower().removesuffix(f":{parts.port}").removesuffix(":")
-    if parts.port == 0 or not _HOST.fullmatch(host) or ".." in host:
+    bracketed = host.startswith("[") and host.endswith("]")
+    if parts.port == 0 or (":" in host) != bracketed:
         return "its host or port is malformed"
+    if problem := host_problem(host[1:-1] if bracketed else host):
+        return problem
     if {".", ".."} & set(unquote(parts.path).split("/")):
         return "its path has . or .. segments"
     return None

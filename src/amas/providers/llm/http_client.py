@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import httpx
 from typing_extensions import override
 
+from ..secret import scrub
+from ..security.egress import Egress
 from .stream_lines import StreamLines
 
 # The finish reason in an answer's JSON, in the words of OpenAI, Anthropic, Gemini and Ollama.
@@ -35,7 +37,11 @@ _LONGEST_REFUSAL = 64 * 1024
 _LONGEST_ANSWER = 64 * 1024 * 1024
 
 
-@dataclass(slots=True)
+class EgressRefusedError(httpx.ConnectError):
+    """A request may not go where it was to go; nothing of it has left."""
+
+
+@dataclass(slots=True, repr=False)
 class Wire:
     """What was seen of one call's request.
 
@@ -46,6 +52,7 @@ class Wire:
         retry_after: The answer's ``Retry-After`` header.
         finish: The last finish reason in the answer, in the upstream's own word.
         lines: The answer's events, if it is a stream; None while there is no answer.
+        refused: Why a request was not let out, if one was not.
     """
 
     end_marker: str | None = None
@@ -54,6 +61,7 @@ class Wire:
     retry_after: str | None = None
     finish: str | None = None
     lines: StreamLines | None = None
+    refused: str | None = None
     _tail: bytes = b""
 
     @property
@@ -119,7 +127,13 @@ class NotingTransport(httpx.AsyncBaseTransport):
         wire.requests += 1
         # A compressed answer could not be looked into, and may unpack to any size.
         request.headers["accept-encoding"] = "identity"
-        response = await self._inner.handle_async_request(request)
+        try:
+            response = await self._inner.handle_async_request(request)
+        except EgressRefusedError as error:
+            wire.refused = str(error)
+            raise
+        if response.status_code >= _REFUSALS:
+            _scrub_head(response)
         wire.answered(response)
         if isinstance(response.stream, httpx.AsyncByteStream):
             if response.status_code >= _REFUSALS:
@@ -146,7 +160,10 @@ class _Body(httpx.AsyncByteStream):
 
 
 class _Refusal(_Body):
-    """The beginning of an error's body: nobody needs more, and reading it all takes long."""
+    """The beginning of an error's body: nobody needs more, and reading it all takes long.
+
+    It is scrubbed here, so that no library sees, logs or keeps a key that is repeated in it.
+    """
 
     def __init__(self, inner: httpx.AsyncByteStream, longest: int) -> None:
         super().__init__(inner)
@@ -154,14 +171,30 @@ class _Refusal(_Body):
 
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = self._longest
-        if left == 0:
+        if self._longest == 0:
             return
+        body = bytearray()
         async for piece in self._inner:
-            yield piece[:left]
-            left -= len(piece)
-            if left <= 0:
-                return
+            body += piece
+            if len(body) >= self._longest:
+                break
+        # Cut after it has been scrubbed: half a key is not found any more.
+        yield _scrubbed(bytes(body))[: self._longest]
+
+
+def _scrub_head(response: httpx.Response) -> None:
+    """Take secrets that a refusal repeats out of its headers and its reason."""
+    response.headers = httpx.Headers(
+        [(name, _scrubbed(value)) for name, value in response.headers.raw]
+    )
+    reason = response.extensions.get("reason_phrase", b"")
+    response.extensions["reason_phrase"] = _scrubbed(reason)
+
+
+def _scrubbed(data: bytes) -> bytes:
+    text = data.decode(errors="surrogateescape")
+    masked = scrub(text)
+    return data if masked == text else masked.encode(errors="surrogateescape")
 
 
 class _Watched(_Body):
@@ -190,18 +223,21 @@ class _Watched(_Body):
             yield held
 
 
-def open_http() -> httpx.AsyncClient:
+def open_http(egress: Egress) -> httpx.AsyncClient:
     """Open a client that follows no redirect and takes nothing from the environment.
 
     Blocking, for a thread: it imports aiohttp and reads the certificates from disk. Time
     limits are the caller's, but for a connection that does not come about.
+
+    Args:
+        egress: Where its requests may go.
     """
     from .aiohttp_transport import CONNECT_SECONDS, AiohttpTransport  # noqa: PLC0415 -- slow
 
     ssl_context = httpx.create_ssl_context(trust_env=False)
     ssl_context.set_alpn_protocols(["http/1.1"])
     return httpx.AsyncClient(
-        transport=NotingTransport(AiohttpTransport(ssl_context)),
+        transport=NotingTransport(AiohttpTransport(ssl_context, egress)),
         follow_redirects=False,
         trust_env=False,
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
 
 from ..errors import (
     AuthenticationError,
@@ -30,6 +31,8 @@ from ..errors import (
 )
 from ..secret import scrub
 from .http_client import Wire
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 # The base classes that stand for "some HTTP status" are last resorts: the status decides first.
 TABLE: Mapping[str, type[ProviderError]] = {
@@ -143,6 +146,8 @@ def translate(
         A scrubbed error without reference to the original, whose traceback
         holds the key in the locals of several frames.
     """
+    if wire.refused is not None:
+        return ProviderConfigError(_short(wire.refused), field="base_url", provider=provider)
     source = getattr(error, "original_exception", None) or error
     text = _message(source)
     kind = _classify(source, wire, text)
@@ -163,6 +168,16 @@ def translate(
     if wire.retry_after is not None:
         failure.retry_after = retry_after(wire.retry_after, now or datetime.now(tz=UTC))
     return failure
+
+
+def without_traces(error: _Error) -> _Error:
+    """Make an exception forget where it has been, and what else was raised there.
+
+    Args:
+        error: One to be raised again, outside of any handler.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _classify(error: BaseException, wire: Wire, text: str) -> type[ProviderError]:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from typing_extensions import override
 
 from ..base import BaseProvider, ProviderConfig
-from ..errors import InvalidRequestError, ProviderError, ProviderTimeoutError
+from ..errors import (
+    InvalidRequestError,
+    ProviderConfigError,
+    ProviderConnectionError,
+    ProviderError,
+    ProviderTimeoutError,
+)
+from ..security.requests import model_problem
 from ..types import (
     Attempt,
     EmbeddingResult,
@@ -28,7 +35,7 @@ from . import litellm_codec as codec
 from .clocks import StreamClocks
 from .health import check_models, list_models
 from .http_client import Wire, on_wire, open_http
-from .litellm_errors import translate
+from .litellm_errors import translate, without_traces
 from .litellm_rehearsal import rehearse
 from .litellm_request import build_call
 from .litellm_runtime import Runtime, ensure_runtime
@@ -121,17 +128,30 @@ class LiteLLMProvider(BaseProvider):
         if self.config.price is None:
             self.price = Price(0, 0) if self.target.is_local else price
 
+    @override
+    def price_of(self, model: str | None) -> Price | None:
+        """Return what a model costs: as configured for all of them, else as LiteLLM's map says."""
+        if model is None or self.config.price is not None or self._runtime is None:
+            return self.price
+        named = self.target.model_named(model, provider=self.name)
+        return (
+            Price(0, 0)
+            if self.target.is_local
+            else codec.known_of(self._runtime, self.target, named)[1]
+        )
+
     async def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._http = await asyncio.to_thread(open_http)
+        self._http = await asyncio.to_thread(open_http, self.target.egress)
         self._shared = self._arguments(self.target)
         self._shared_for_embeddings = self._arguments(self.target.for_embeddings())
 
     def _arguments(self, target: Target) -> dict[str, Any]:
         assert self._runtime is not None
         assert self._http is not None
-        key = self.config.key_value or "none"
-        client = self._runtime.client(self._http, key=key, base_url=target.base_url)
+        client = self._runtime.client(
+            self._http, key=self.config.key_value or "none", base_url=target.base_url
+        )
         return codec.shared_arguments(target, self.config, client)
 
     @override
@@ -147,12 +167,16 @@ class LiteLLMProvider(BaseProvider):
         ):
             return
         seconds = min(self.config.timeout, _PROBE_SECONDS)
-        await self._guard(
-            check_models(self._http, self.target, self.config, seconds),
-            Wire(),
-            seconds=seconds,
-            model=self.model,
-        )
+        try:
+            await self._guard(
+                check_models(self._http, self.target, self.config, seconds),
+                Wire(),
+                seconds=seconds,
+                model=self.model,
+            )
+        except ProviderConfigError as error:
+            # Its host resolves to what is refused. That may pass, so it is to be tried again.
+            raise ProviderConnectionError(error.message, provider=self.name) from None
 
     @override
     async def list_models(self) -> list[str]:
@@ -319,6 +343,8 @@ class LiteLLMProvider(BaseProvider):
             raise InvalidRequestError(
                 "texts must be a list of at least one text", provider=self.name, model=model
             )
+        if problem := model_problem(model):
+            raise InvalidRequestError(problem, provider=self.name)
         runtime = await self._ready()
         started = time.monotonic()
         response = await self._guard(
@@ -345,15 +371,19 @@ class LiteLLMProvider(BaseProvider):
 
         LiteLLM's exceptions hold the key in the frames of their tracebacks, so
         the error is raised outside the handler: it refers to nothing of theirs.
+        A cancellation, which has come through those frames, forgets them.
         """
+        error: BaseException
         timer = asyncio.timeout(seconds)
         try:
             with on_wire(wire):
                 async with timer:
                     return await work
         except ProviderError as raised:
+            raised.provider, raised.model = raised.provider or self.name, raised.model or model
             error = raised
-            error.provider, error.model = error.provider or self.name, error.model or model
+        except asyncio.CancelledError as raised:
+            error = raised
         except TimeoutError as raised:
             error = (
                 ProviderTimeoutError(
@@ -364,4 +394,4 @@ class LiteLLMProvider(BaseProvider):
             )
         except Exception as raised:  # noqa: BLE001 -- LiteLLM raises what its vendors' code raises
             error = translate(raised, wire, provider=self.name, model=model)
-        raise error
+        raise without_traces(error)

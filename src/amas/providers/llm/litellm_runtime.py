@@ -23,8 +23,10 @@ from importlib import import_module
 from typing import Any
 
 import httpx
+from typing_extensions import override
 
 from ..errors import InvalidRequestError
+from ..security.masking import MaskingFilter, library_loggers
 from .http_client import is_under_way
 
 _IMPORT_ENVIRONMENT = {
@@ -125,6 +127,7 @@ def load_runtime() -> Runtime:
             client_class = _client_class()
             _forbid_other_clients(client_class)
             _forgo_bug_reports()
+            _mask_loggers()
             _loaded = Runtime(litellm, _logging_class(), client_class)
         return _loaded
 
@@ -155,6 +158,21 @@ def _silence_loggers() -> None:
         logger = logging.getLogger(name)
         logger.handlers[:] = [logging.NullHandler()]
         logger.propagate = False
+
+
+class _MaskingOurs(MaskingFilter):
+    """Masks what a library logs about calls of ours; what it logs for the host stays as it is."""
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        return super().filter(record) if is_under_way() else True
+
+
+def _mask_loggers() -> None:
+    """Mask at the loggers themselves: at DEBUG, openai's shows headers of requests and answers."""
+    masking = _MaskingOurs()
+    for logger in library_loggers():
+        logger.addFilter(masking)
 
 
 def _logging_class() -> type[Any]:

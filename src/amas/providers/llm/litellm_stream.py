@@ -18,7 +18,7 @@ from ..types import StreamChunk
 from .clocks import StreamClocks
 from .http_client import Wire, on_wire
 from .litellm_codec import is_truncated, read_chunk
-from .litellm_errors import translate
+from .litellm_errors import translate, without_traces
 from .target import Target
 
 # Pieces read in one go, some two milliseconds.
@@ -138,8 +138,11 @@ async def _next(
             late = ProviderTimeoutError(clocks.verdict(), provider=provider, model=model)
             return None, late
         return None, translate(raised, wire, provider=provider, model=model)
+    except asyncio.CancelledError as raised:
+        cancelled = raised
     except Exception as raised:  # noqa: BLE001 -- LiteLLM raises what its vendors' code raises
         return None, translate(raised, wire, provider=provider, model=model)
+    raise without_traces(cancelled)
 
 
 def _truncation(

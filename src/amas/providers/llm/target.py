@@ -6,10 +6,15 @@ from dataclasses import dataclass, replace
 
 from ..base import ProviderConfig
 from ..errors import InvalidRequestError, ProviderConfigError, suggestion
+from ..secret import Secret
+from ..security.egress import Egress
+from ..security.requests import model_problem
 from ..types import Capability
 from .base_url import models_url, normalize_base_url
 from .catalog import CatalogEntry, resolve
 from .params import ALLOWED
+
+_NO_KEY = "none"  # what stands for a key where the server wants none
 
 # Ours to decide: what a provider's ``options`` may not set.
 RESERVED_OPTIONS = frozenset(
@@ -53,6 +58,7 @@ class Target:
         embedding_model: Model for embeddings; None if there is none.
         end_marker: Word in the last piece of a complete stream; None where LiteLLM can
             tell a truncated one itself.
+        egress: Where requests may go at all.
     """
 
     litellm_provider: str
@@ -65,6 +71,7 @@ class Target:
     context_window: int | None
     embedding_model: str | None
     end_marker: str | None
+    egress: Egress
 
     @property
     def is_local(self) -> bool:
@@ -124,6 +131,8 @@ class Target:
             return self.model
         if not isinstance(model, str) or not model.strip():
             raise InvalidRequestError("model must be the name of a model", provider=provider)
+        if problem := model_problem(model):
+            raise InvalidRequestError(problem, provider=provider)
         if self.entry is not None:
             return self.entry.strip_prefix(model)
         return model.removeprefix(f"{self.litellm_provider}/")
@@ -151,8 +160,14 @@ def resolve_target(config: ProviderConfig, *, default_row: str | None = None) ->
         )
     try:
         base_url = normalize_base_url(written, resolved.litellm_provider, entry=entry)
+        egress = Egress.of(
+            base_url,
+            local=_is_own(config, entry),
+            hosts=config.allowed_hosts,
+            proxy=config.proxy if isinstance(config.proxy, Secret) else None,
+        )
     except ProviderConfigError as error:
-        raise ProviderConfigError(error.message, field="base_url", provider=config.name) from None
+        raise ProviderConfigError(error.message, field=error.field, provider=config.name) from None
     return Target(
         litellm_provider=resolved.litellm_provider,
         model=resolved.model,
@@ -164,7 +179,13 @@ def resolve_target(config: ProviderConfig, *, default_row: str | None = None) ->
         context_window=config.context_window or (known.context_window if known else None),
         embedding_model=config.embedding_model or (entry.embedding_model if entry else None),
         end_marker=entry.end_marker if entry else None,
+        egress=egress,
     )
+
+
+def _is_own(config: ProviderConfig, entry: CatalogEntry | None) -> bool:
+    """Tell whether it is explicitly a server of one's own; one that wants no key is."""
+    return config.local or (entry is not None and entry.local) or config.key_value == _NO_KEY
 
 
 def _known_capabilities(known: CatalogEntry | None) -> frozenset[Capability] | None:

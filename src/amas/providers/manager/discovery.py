@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, TypeAlias
 
 from ...config.provider_settings import ProvidersSettings, load_settings
 from ..base import ProviderBase, ProviderConfig
 from ..errors import ProviderConfigError
 from ..llm.catalog import load_catalog
 from ..llm.litellm_provider import LiteLLMProvider
+from ..security.keyring import open_keyring
+from ..security.sandbox.provider import SandboxedProvider
+from ..security.secrets import make_opener
+from ..types import Isolation
 from .switched_off import SwitchedOff
+
+Source: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
+"""Path of a configuration file, or its content."""
 
 ENTRY_POINT_GROUP = "amas.providers"
 
@@ -31,7 +38,8 @@ def build_provider(config: ProviderConfig, plugins: Mapping[str, EntryPoint]) ->
 
     Args:
         config: The row. A plugin of its ``provider`` or name is used where there is
-            one; every other row goes through LiteLLM.
+            one, in a process of its own unless ``isolation`` is ``none``; every other row
+            goes through LiteLLM, in a process of its own if ``isolation`` is ``process``.
         plugins: What ``find_plugins`` found.
 
     Returns:
@@ -51,7 +59,10 @@ def build_provider(config: ProviderConfig, plugins: Mapping[str, EntryPoint]) ->
 def _build(config: ProviderConfig, plugins: Mapping[str, EntryPoint]) -> ProviderBase:
     plugin = plugins.get(config.provider or config.name)
     if plugin is None:
-        return LiteLLMProvider(config)
+        return _build_ours(config)
+    if config.isolation is not Isolation.NONE:
+        # Code that is not ours runs in a process of its own, unless the row says otherwise.
+        return SandboxedProvider(config, factory=f"{plugin.module}:{plugin.attr}")
     try:
         provider = plugin.load()(config)
     except Exception as error:
@@ -67,13 +78,19 @@ def _build(config: ProviderConfig, plugins: Mapping[str, EntryPoint]) -> Provide
     return provider
 
 
+def _build_ours(config: ProviderConfig) -> ProviderBase:
+    provider = LiteLLMProvider(config)  # cheap, and it checks the row
+    if config.isolation is not Isolation.PROCESS:
+        return provider
+    kind = type(provider)
+    return SandboxedProvider(config, factory=f"{kind.__module__}:{kind.__qualname__}")
+
+
 def build_plugins(known: Collection[str]) -> list[ProviderBase]:
     """Make a provider of every installed plugin whose name is not known yet.
 
-    It imports the plugins, so call it in a thread where an event loop runs.
-
-    Raises:
-        ProviderConfigError: One of them is unusable.
+    Each gets a process of its own, where it is imported once it is started. Looking for
+    them reads files, so call it in a thread where an event loop runs.
     """
     plugins = find_plugins()
     return [
@@ -81,8 +98,21 @@ def build_plugins(known: Collection[str]) -> list[ProviderBase]:
     ]
 
 
+def read_settings(
+    source: Source, check: Callable[[ProviderConfig], None] | None = None
+) -> ProvidersSettings:
+    """Read a configuration with whatever its references lead to; see ``load_settings``."""
+    return load_settings(
+        source,
+        check=check,
+        known_providers=load_catalog(),
+        openers={"keyring": open_keyring},
+        sealed=make_opener,
+    )
+
+
 def read_configuration(
-    source: str | os.PathLike[str] | Mapping[str, Any],
+    source: Source,
 ) -> tuple[ProvidersSettings, list[ProviderBase]]:
     """Read a configuration and make its providers, in fallback order.
 
@@ -101,7 +131,7 @@ def read_configuration(
         if (config.provider or config.name) not in plugins:
             LiteLLMProvider.check(config)
 
-    settings = load_settings(source, check=check, known_providers=load_catalog())
+    settings = read_settings(source, check)
     _refuse_what_is_not_enforced(settings)
     return settings, [build_provider(config, plugins) for config in settings.provider_configs()]
 
@@ -109,7 +139,6 @@ def read_configuration(
 def _refuse_what_is_not_enforced(settings: ProvidersSettings) -> None:
     """Fail closed: a rule that this version does not enforce must not look as if it did."""
     asked = {
-        "security.access: access rules are not enforced": bool(settings.security.access),
         "audit: the audit trail is not written": settings.audit is not None,
         "alerts: alerts are not sent": settings.alerts is not None,
     }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ...config.provider_settings import HedgeSettings, ManagerSettings
+from ..errors import AccessDeniedError, ProviderError
 from ..types import Attempt, GenerationResult, Outcome, Prompt, Request, StreamChunk
+from .access_control import AccessControl, Grant
 from .attempt import OpenAttempt
 from .budget import Budget
 from .course import Course, Tools
@@ -35,11 +37,28 @@ class Plan:
         candidates: Whom to ask, in order.
         arguments: What each of them is called with, by name.
         everybody: Whom to account for if nobody can be asked.
+        grant: What the access rules leave of the call; None if there are none.
     """
 
     candidates: list[Member]
     arguments: Mapping[str, dict[str, Any]]
     everybody: Sequence[Member]
+    grant: Grant | None = None
+
+    @asynccontextmanager
+    async def accounted(self) -> AsyncIterator[None]:
+        """Give back, if the call fails, what was set aside of its caller's budget."""
+        try:
+            yield
+        except ProviderError as error:
+            if self.grant is not None:
+                await self.grant.settle_failure(error.attempts)
+            raise
+
+    async def settle(self, tokens: object, usd: object) -> None:
+        """Count what the answer has cost for its caller."""
+        if self.grant is not None:
+            await self.grant.settle(tokens=tokens, usd=usd)
 
 
 class Dispatcher:
@@ -48,15 +67,22 @@ class Dispatcher:
     Args:
         settings: The section ``manager:``.
         members: The providers.
+        access: What callers may do.
         life: Starts them on first use.
         tools: What every call works with.
     """
 
     def __init__(
-        self, settings: ManagerSettings, members: Members, life: Lifecycle, tools: Tools
+        self,
+        settings: ManagerSettings,
+        members: Members,
+        access: AccessControl,
+        life: Lifecycle,
+        tools: Tools,
     ) -> None:
         self._settings = settings
         self._members = members
+        self._access = access
         self._life = life
         self._tools = tools
         self._loop = FailoverLoop(
@@ -65,7 +91,7 @@ class Dispatcher:
 
     async def answer(self, request: Request, strategy: str | None) -> GenerationResult:
         """Get a complete answer; see ``ProviderManager.generate``."""
-        plan = await self._plan(request, strategy)
+        plan = await self._allowed_plan(request, strategy)
 
         async def ask(member: Member, ticket: Ticket) -> GenerationResult:
             return await ask_for_answer(
@@ -73,16 +99,18 @@ class Dispatcher:
             )
 
         course = self._course(request, ask)
-        opened = await self._loop.run(course, plan.candidates, everybody=plan.everybody)
+        async with plan.accounted():
+            opened = await self._loop.run(course, plan.candidates, everybody=plan.everybody)
         result = with_records(opened.value, opened.settle(Outcome.OK))
         await _count_tokens(opened.member, request, result["tokens_used"])
+        await plan.settle(result["tokens_used"], result["cost_usd"])
         return result
 
     async def stream(
         self, request: Request, strategy: str | None
     ) -> AsyncGenerator[StreamChunk, None]:
         """Get an answer piece by piece; see ``ProviderManager.stream``."""
-        plan = await self._plan(request, strategy)
+        plan = await self._allowed_plan(request, strategy)
 
         async def open_with(
             candidates: list[Member], prompt: Prompt, attempts: tuple[Attempt, ...]
@@ -96,27 +124,54 @@ class Dispatcher:
                 course, candidates, everybody=plan.everybody, discard=_close
             )
 
-        opened = await open_with(plan.candidates, request.prompt, ())
-        recovery = Recovery(self._settings.stream_recovery, request, open_with, self._tools.clock)
-        async with aclosing(recovery.chunks(opened)) as chunks:
-            async for chunk in chunks:
-                if chunk.finish_reason is not None:
-                    member = self._members.by_name[chunk.provider]
-                    await _count_tokens(member, request, _total(chunk.usage))
-                yield chunk
+        async with plan.accounted():
+            opened = await open_with(plan.candidates, request.prompt, ())
+            recovery = Recovery(
+                self._settings.stream_recovery, request, open_with, self._tools.clock
+            )
+            async with aclosing(recovery.chunks(opened)) as chunks:
+                async for chunk in chunks:
+                    if chunk.finish_reason is not None:
+                        used = _total(chunk.usage)
+                        member = self._members.by_name.get(chunk.provider)
+                        if member is not None:  # not removed meanwhile
+                            await _count_tokens(member, request, used)
+                        await plan.settle(used, chunk.cost_usd)
+                    yield chunk
 
     async def first(self, request: Request) -> Member | None:
         """Return whom a call would ask first now; None if nobody can be asked."""
         plan = await self._plan(request, None)
         return next((member for member in plan.candidates if member.available()), None)
 
-    async def _plan(self, request: Request, strategy: str | None) -> Plan:
+    async def _allowed_plan(self, request: Request, strategy: str | None) -> Plan:
+        """Find out whom to ask, as far as the caller may.
+
+        Raises:
+            AccessDeniedError: The caller may not; it has been recorded.
+        """
+        try:
+            grant = self._access.grant(request)
+            plan = await self._plan(request, strategy, grant)
+            if grant is not None:
+                await grant.reserve(plan.candidates, plan.arguments)
+                self._access.allowed(grant, plan.candidates)
+        except AccessDeniedError as error:
+            self._access.refused(request, error)
+            raise
+        return plan
+
+    async def _plan(
+        self, request: Request, strategy: str | None, grant: Grant | None = None
+    ) -> Plan:
         """Find out whom to ask; providers that are not started yet are, on first use."""
         order = find_strategy(strategy or self._settings.strategy)
         failover = self._settings.failover_enabled
         clock = self._tools.clock
         first_call = await self._life.ensure_started(request.deadline - clock())
         chain = concerned(request, self._members.chain(), failover=failover)
+        if grant is not None:
+            chain = grant.providers(chain)
         if not first_call and not any(member.ready for member in chain):
             # Nobody has started well so far: perhaps by now somebody would, such as a
             # local model that was switched on after this service.
@@ -127,13 +182,16 @@ class Dispatcher:
             )
         await self._members.hear()
         candidates = candidates_for(request, chain, order, self._tools.random, failover=failover)
+        arguments = own_arguments(request, candidates)
+        if grant is not None:
+            candidates = grant.models(candidates, arguments)
         most = request.max_providers if failover else 1
         if most is not None:
             # Who is not to be asked is not accounted for either.
             candidates = candidates[:most]
             chain = candidates or chain
         self._members.picked(candidates)
-        return Plan(candidates, own_arguments(request, candidates), chain)
+        return Plan(candidates, arguments, chain, grant)
 
     def _course(
         self,

@@ -12,13 +12,19 @@ from typing import Any
 
 from typing_extensions import override
 
-from ...config.provider_settings import ManagerSettings, load_settings
+from ...config.provider_settings import (
+    ManagerSettings,
+    ProvidersSettings,
+    SecuritySettings,
+)
 from ..base import ProviderBase
 from ..base import ProviderConfig as OurConfig
 from ..errors import ProviderError
 from ..llm.litellm_provider import LiteLLMProvider
+from ..security.caller import calling_as, current_caller
 from ..types import Attempt, GenerationResult, Outcome
 from ..types import ProviderStatus as OurStatus
+from .discovery import read_settings
 from .host_rows import configure, load_rows, variable
 from .host_types import AIProvider, ProviderConfig, ProviderStatus
 from .provider_manager import ProviderManager
@@ -31,6 +37,9 @@ CONFIG_VARIABLE = "AMAS_PROVIDERS_CONFIG"
 _clock: Callable[[], float] = time.monotonic
 
 # What says nothing about the provider: it answered, or the caller asked for what cannot be.
+# Who calls, as in the access rules, where ``calling_as`` says nothing else.
+_CALLER = "provider_manager"
+
 _NO_FAULT = frozenset(
     {
         Outcome.OK,
@@ -67,7 +76,9 @@ class Crew:
 
     def __init__(self) -> None:
         path = variable(CONFIG_VARIABLE)
-        self.settings = load_settings(path).manager if path else ManagerSettings()
+        loaded = read_settings(path) if path else ProvidersSettings()
+        self.settings = loaded.manager
+        self._security = loaded.security
         self._members: dict[str, LiveProvider] = {}
         self._configs: list[OurConfig] = []
         self._outcomes: dict[str, str] = {}
@@ -91,7 +102,8 @@ class Crew:
             return await manager.generate(prompt, provider=name, **params)
 
         try:
-            result = self._started().run_sync(generate)
+            with calling_as(current_caller() or _CALLER):
+                result = self._started().run_sync(generate)
         except ProviderError as error:
             blamed = self._note(error.attempts)
             if name not in blamed and error.outcome not in _NO_FAULT:
@@ -104,7 +116,7 @@ class Crew:
         with self._lock:
             if self._threaded is None:
                 # Nothing that leads back here: who is held by the thread is never given up.
-                make = partial(_make_manager, self.settings, tuple(self._configs))
+                make = partial(_make_manager, self.settings, self._security, tuple(self._configs))
                 self._threaded = ThreadedManager(make)
             return self._threaded
 
@@ -161,9 +173,11 @@ class Crew:
             threaded.close(grace)
 
 
-def _make_manager(settings: ManagerSettings, configs: Sequence[OurConfig]) -> ProviderManager:
+def _make_manager(
+    settings: ManagerSettings, security: SecuritySettings, configs: Sequence[OurConfig]
+) -> ProviderManager:
     providers = [LiteLLMProvider(config) for config in configs]
-    return ProviderManager(settings, providers=providers, clock=_clock)
+    return ProviderManager(settings, security=security, providers=providers, clock=_clock)
 
 
 class LiveProvider(AIProvider):

@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..base import ProviderBase
 from ..errors import ProviderConfigError
 from ..types import KeyStatus
 from .breaker import Breaker
 from .circuit_breaker import CircuitState
+
+
+def _set() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
 
 
 @dataclass(slots=True, eq=False)
@@ -34,10 +40,22 @@ class Lane:
     cooling_until: float = 0.0
     cooldown_version: str = ""
     in_flight: int = 0
+    idle: asyncio.Event = field(default_factory=_set)
     last_used: int = 0
     check: asyncio.Task[bool] | None = None
     check_seconds: float | None = None
     found_ill_at: float = float("-inf")
+
+    def enter(self) -> None:
+        """Count a request as under way."""
+        self.in_flight += 1
+        self.idle.clear()
+
+    def leave(self) -> None:
+        """Count a request as ended."""
+        self.in_flight -= 1
+        if not self.in_flight:
+            self.idle.set()
 
     @property
     def ready(self) -> bool:

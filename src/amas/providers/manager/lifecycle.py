@@ -6,16 +6,13 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from ..base import ProviderBase
 from ..errors import NoProviderAvailableError
 from ..observability.logging import get_logger
 from .health_monitor import HealthMonitor, check_member, is_under_way
 from .member import Member
 from .members import Members
+from .retirement import Retirement, shut_down
 from .startup import PATIENCE, start_members
-
-# A provider that does not give back in this many seconds is left to itself.
-_LONGEST_SHUTDOWN = 5.0
 
 # Calls whose connections were closed get this many seconds to notice.
 _AFTERMATH = 1.0
@@ -29,11 +26,20 @@ class Lifecycle:
     Args:
         members: The members; shared with the manager, which adds to them.
         monitor: Looks after them while the manager is up.
+        retirement: Sees those off that were replaced.
         enabled: Whether calls are taken at all.
     """
 
-    def __init__(self, members: Members, monitor: HealthMonitor, *, enabled: bool) -> None:
+    def __init__(
+        self,
+        members: Members,
+        monitor: HealthMonitor,
+        retirement: Retirement | None = None,
+        *,
+        enabled: bool,
+    ) -> None:
         self._members = members
+        self._retirement = retirement or Retirement()
         self._monitor = monitor
         self._enabled = enabled
         self._stopping = asyncio.Lock()
@@ -160,20 +166,12 @@ class Lifecycle:
 
     async def _give_back(self) -> None:
         lanes = [lane for member in self._members.by_name.values() for lane in member.lanes]
-        await asyncio.gather(*(_shut_down(lane.provider) for lane in lanes))
+        await asyncio.gather(
+            self._retirement.finish(), *(shut_down(lane.provider) for lane in lanes)
+        )
         await self._members.close()
         self._given_back = True
         self._started = False
         with suppress(TimeoutError):
             async with asyncio.timeout(_AFTERMATH):
                 await self._quiet.wait()
-
-
-async def _shut_down(provider: ProviderBase) -> None:
-    try:
-        async with asyncio.timeout(_LONGEST_SHUTDOWN):
-            await provider.shutdown()
-    except Exception as error:  # noqa: BLE001 -- whatever one provider raises, the others are given back
-        _log.warning("shutdown_failed", provider=provider.name, error=f"{error!r}")
-    # A provider of somebody else's may not note it down; it has to be started again.
-    provider.initialized = provider.healthy = False

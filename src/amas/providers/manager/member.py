@@ -72,6 +72,7 @@ class Member:
     ) -> None:
         require_provider(provider)
         config = provider.config
+        self.config = config
         self.rules = rules
         self.clock = clock
         self.random = random
@@ -79,7 +80,7 @@ class Member:
         self.sharing = Sharing(provider.name, clock, store)
         self.breaker = self._breaker(self.sharing.circuit_key)
         self.lanes = [
-            self._lane(item, number) for number, item in enumerate(provider.for_each_key(), 1)
+            self.new_lane(item, number) for number, item in enumerate(provider.for_each_key(), 1)
         ]
         self.bulkhead = Bulkhead(config.max_concurrency, config.max_queue)
         self.retries = Budget(rules.retry_share, _RETRY_RESERVE, clock)
@@ -97,7 +98,8 @@ class Member:
     def _breaker(self, key: str) -> Breaker:
         return Breaker(self.rules.circuit, self.clock, self.random, self.sharing.teller(key))
 
-    def _lane(self, provider: ProviderBase, number: int) -> Lane:
+    def new_lane(self, provider: ProviderBase, number: int) -> Lane:
+        """Return a lane for a provider like this one with a key; it is not in use yet."""
         mark = fingerprint(provider)
         breaker = self._breaker(self.sharing.key_circuit(mark))
         return Lane(provider, number, mark, breaker, self.clock)
@@ -106,6 +108,11 @@ class Member:
     def name(self) -> str:
         """Name of the provider."""
         return self.lanes[0].provider.name
+
+    @property
+    def longest_call(self) -> float:
+        """Seconds after which no request to it is under way any more."""
+        return self.rules.circuit.probe_lease
 
     @property
     def provider(self) -> ProviderBase:
@@ -199,7 +206,7 @@ class Member:
             return None
         self._tickets += 1
         lane.last_used = self._tickets
-        lane.in_flight += 1
+        lane.enter()
         if self.doubts:
             # One call finds out; until it has, the others keep away.
             self.doubted_until = self.clock() + lane.provider.config.timeout
@@ -237,7 +244,7 @@ class Member:
         """Take back a ticket that was not used."""
         self.breaker.give_back(ticket.circuit)
         ticket.lane.breaker.give_back(ticket.key)
-        ticket.lane.in_flight -= 1
+        ticket.lane.leave()
         if self.doubts:
             # It is not this call that finds out.
             self.doubted_until = self.clock()
@@ -270,7 +277,7 @@ class Member:
             overtaken: Whether it was cancelled because another provider was faster.
             blameless: Whether the failure says nothing about the provider.
         """
-        ticket.lane.in_flight -= 1
+        ticket.lane.leave()
         effect = Effect.NEUTRAL if blameless else self._effect(outcome, error)
         if overtaken and ticket.circuit.probe:
             # It had its time, and the circuit is open for a cause: not yet back.

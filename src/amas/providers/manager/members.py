@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ...config.provider_settings import ManagerSettings
 from ..base import ProviderBase, ProviderConfig
 from ..errors import InvalidRequestError, ProviderConfigError, suggestion
+from .counters import Counters, Counting
 from .hearing import adopt, shared_keys
 from .member import Member, require_provider
 from .rate_gate import RateGate
@@ -16,6 +17,7 @@ from .state_store import StateStore
 
 if TYPE_CHECKING:
     from .rate_limits import RateLimits
+    from .redis_store import RedisStore
 
 _MEMORY = "memory"
 
@@ -43,11 +45,13 @@ class Members:
         self._settings = settings
         self._clock = clock
         self._random = random
-        self._store = self._open_store()
+        store = self._open_store()
+        self._store: StateStore | None = store
+        self.counters: Counting = store or Counters(clock)
         self._limits: RateLimits | None = None
         self._calls = 0
 
-    def _open_store(self) -> StateStore | None:
+    def _open_store(self) -> RedisStore | None:
         if self._settings.state == _MEMORY:
             return None
         from .redis_store import RedisStore  # noqa: PLC0415 -- an extra: needed only here
@@ -70,7 +74,17 @@ class Members:
                 field="name",
                 provider=provider.name,
             )
-        member = Member(
+        member = self.by_name[provider.name] = self.prepare(provider)
+        self.order.append(provider.name)
+        return member
+
+    def prepare(self, provider: ProviderBase) -> Member:
+        """Return a member that is not taken in yet.
+
+        Raises:
+            ProviderConfigError: Its limits need a package that is missing.
+        """
+        return Member(
             provider,
             rules_for(self._settings, provider.config),
             self._clock,
@@ -78,9 +92,15 @@ class Members:
             store=self._store,
             gate=self._gate(provider.config),
         )
-        self.by_name[provider.name] = member
-        self.order.append(provider.name)
-        return member
+
+    def exchange(self, member: Member) -> None:
+        """Put a member in the place of the one of its name."""
+        self.by_name[member.name] = member
+
+    def remove(self, name: str) -> Member:
+        """Take a member out, and return it."""
+        self.order = [item for item in self.order if item != name]
+        return self.by_name.pop(name)
 
     def _gate(self, config: ProviderConfig) -> RateGate | None:
         if config.rpm is None and config.tpm is None:

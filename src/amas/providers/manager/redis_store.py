@@ -23,6 +23,7 @@ from typing_extensions import override
 
 from ..observability.logging import get_logger
 from ..secret import scrub
+from .counters import Counters, Counting
 from .redis_wire import RedisWire, Trip
 from .state_store import Entry, StateStore
 
@@ -35,7 +36,7 @@ _log = get_logger("amas.providers.state")
 _IDLE = 300.0
 
 
-class RedisStore(StateStore):
+class RedisStore(StateStore, Counting):
     """The store of managers in several processes, or on several machines.
 
     Args:
@@ -73,6 +74,8 @@ class RedisStore(StateStore):
         self._pending: dict[str, Entry] = {}
         self._leases: dict[str, tuple[str, float]] = {}  # name: token, local end
         self._releases: dict[str, str] = {}  # token: name
+        self._sums = Counters(clock)  # as last told, and what was added since
+        self._owed: dict[str, tuple[float, float]] = {}  # name: amount, seconds
         self._next: Trip | None = None
         self._present: Trip | None = None
         self._worker: asyncio.Task[None] | None = None
@@ -140,6 +143,18 @@ class RedisStore(StateStore):
     def _give_back(self, token: str, name: str) -> None:
         self._releases[token] = name
         self._begin()
+
+    @override
+    async def add(self, amounts: Mapping[str, float], seconds: float) -> Mapping[str, float]:
+        """Add to some sums; while the store is away, to what is known of them here."""
+        local = self._sums.add_now(amounts, seconds)
+        for name, amount in amounts.items():
+            self._owed[name] = self._owed.get(name, (0.0, 0.0))[0] + amount, seconds
+        trip = self._join()
+        if trip is None:
+            return local
+        await self._ended(trip)
+        return {name: trip.totals.get(name, local[name]) for name in amounts}
 
     @override
     async def close(self) -> None:
@@ -250,22 +265,33 @@ class RedisStore(StateStore):
         return True
 
     def _has_work(self) -> bool:
-        return bool(self._next or self._pending or self._releases or self._wire.has_to_repeat)
+        return bool(
+            self._next or self._pending or self._releases or self._owed or self._wire.has_to_repeat
+        )
 
     async def _make_trip(self, client: Redis) -> None:
         trip = self._next or Trip(asyncio.get_running_loop().create_future())
         self._next, self._present = None, trip
         trip.pushes, self._pending = self._pending, {}
         trip.releases, self._releases = self._releases, {}
+        trip.sums, self._owed = self._owed, {}
         try:
             await self._attempt(self._wire.exchange(client, trip), self._timeout)
         finally:
             if not trip.answered:
                 self._pending = {**trip.pushes, **self._pending}
                 self._releases = {**trip.releases, **self._releases}
+                self._owe_again(trip)
+            for name, total in trip.totals.items():
+                self._sums.learn({name: total}, trip.sums[name][1])
             trip.end()
             if self._present is trip:
                 self._present = None
+
+    def _owe_again(self, trip: Trip) -> None:
+        """Add later what may not have been added; twice rather than never."""
+        for name, (amount, seconds) in trip.sums.items():
+            self._owed[name] = self._owed.get(name, (0.0, 0.0))[0] + amount, seconds
 
     async def _attempt(self, work: Coroutine[Any, Any, None], limit: float) -> bool:
         """Do something with Redis; if it fails or takes too long, the store is away."""

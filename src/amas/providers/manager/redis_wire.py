@@ -35,9 +35,11 @@ class Trip:
     leases: dict[str, tuple[str, int]] = field(default_factory=dict)  # token: name, milliseconds
     pushes: dict[str, Entry] = field(default_factory=dict)
     releases: dict[str, str] = field(default_factory=dict)  # token: name
+    sums: dict[str, tuple[float, float]] = field(default_factory=dict)  # name: amount, seconds
     answered: bool = False
     entries: dict[str, Entry] = field(default_factory=dict)
     granted: set[str] = field(default_factory=set)  # tokens
+    totals: dict[str, float] = field(default_factory=dict)
 
     def end(self) -> None:
         """Let go whoever waits for it."""
@@ -82,6 +84,9 @@ class RedisWire:
     def _state_name(self, key: str) -> str:
         return f"{self.prefix}:state:{key}"
 
+    def _sum_name(self, name: str) -> str:
+        return f"{self.prefix}:sum:{name}"
+
     async def greet(self, client: Redis) -> None:
         """Connect, compare the clocks, and see that the server can be written to."""
         pipe = client.pipeline(transaction=False)
@@ -102,11 +107,18 @@ class RedisWire:
             pipe.eval(_RELEASE, 1, name, token)
         for token, (name, milliseconds) in trip.leases.items():
             pipe.set(name, token, nx=True, px=milliseconds)
+        for name, (amount, seconds) in trip.sums.items():
+            pipe.incrbyfloat(self._sum_name(name), amount)
+            pipe.pexpire(self._sum_name(name), round(seconds * 1000))
         if trip.keys:
             pipe.mget([self._state_name(key) for key in trip.keys])
         replies = await self._run(pipe)
         if trip.keys:
             self._read(trip, replies.pop())
+        if trip.sums:
+            sums = replies[len(replies) - 2 * len(trip.sums) :]
+            del replies[len(replies) - 2 * len(trip.sums) :]
+            trip.totals = dict(zip(trip.sums, map(float, sums[::2]), strict=True))
         granted = replies[len(replies) - len(trip.leases) :]
         trip.granted = {token for token, reply in zip(trip.leases, granted, strict=True) if reply}
         now = self._clock()

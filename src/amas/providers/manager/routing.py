@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from ..errors import InvalidRequestError, NoProviderAvailableError, ProviderError
+from ..security.requests import DEFAULT_RULES, RequestRules, inspect_call, model_problem
 from ..types import Capability, Prompt, Request
 from .member import Member
 from .members import unknown_provider
@@ -17,26 +18,6 @@ from .status import describe
 
 # Tokens of an answer whose length nobody has bounded, for comparing prices.
 _TYPICAL_ANSWER = 500
-
-# What would send a request elsewhere or as somebody else, whoever the provider is.
-_ROUTING = frozenset(
-    {
-        "api_base",
-        "api_key",
-        "api_version",
-        "base_url",
-        "client",
-        "custom_llm_provider",
-        "extra_body",
-        "extra_headers",
-        "extra_query",
-        "fallbacks",
-        "headers",
-        "mock_response",
-        "model_list",
-        "organization",
-    }
-)
 
 
 def make_request(
@@ -50,6 +31,7 @@ def make_request(
     provider: str | None = None,
     caller: str | None = None,
     max_providers: int | None = None,
+    rules: RequestRules = DEFAULT_RULES,
 ) -> Request:
     """Make the request of a call.
 
@@ -64,23 +46,21 @@ def make_request(
         provider: Name of the provider asked for.
         caller: Who asks.
         max_providers: How many providers may be asked; None for all.
+        rules: What calls may have in them.
 
     Raises:
-        InvalidRequestError: The deadline is not one, the prompt is not one, or a
-            parameter would route the request elsewhere.
+        InvalidRequestError: The deadline is not one, the prompt is not one, or the call
+            breaks a rule, such as by routing itself elsewhere.
     """
     allowed = check_seconds("deadline", seconds)
     _check_prompt(prompt)
-    routing = sorted(_ROUTING & params.keys())
-    if routing:
-        raise InvalidRequestError(
-            f"a caller may not set {', '.join(routing)}: where a request goes, and with which"
-            " key, is for the configuration to say"
-        )
     own = dict(params)
     model = own.pop("model", None)
     if system_prompt is not None:
         own["system_prompt"] = system_prompt
+    inspect_call(prompt, own, rules)
+    if isinstance(model, str) and (problem := model_problem(model)):
+        raise InvalidRequestError(problem)
     if provider is None and isinstance(model, str):
         named, _, rest = model.partition("/")
         if rest and named in known:

@@ -118,11 +118,14 @@ class FakeProvider(ProviderBase):
     def for_each_key(self) -> Sequence[FakeProvider]:
         """Return one provider per key; they follow one script, and keep their calls together."""
         if not self._others:
-            self._others = tuple(self._with_key(key) for key in self.config.api_keys[1:])
+            self._others = tuple(self.with_key(key) for key in self.config.api_keys[1:])
         return (self, *self._others)
 
-    def _with_key(self, key: str) -> FakeProvider:
+    @override
+    def with_key(self, key: str) -> FakeProvider:
+        """Return a copy that follows the same script, and keeps its calls with this one's."""
         other = copy(self)
+        other.initialized = other.healthy = False
         other.config = replace(self.config, api_key=key, api_keys=())
         return other
 

@@ -1,0 +1,240 @@
+"""Edits of a YAML file that leave everything else in it as it is.
+
+A value that is there is replaced in the text itself, so that not a byte beside
+it changes. What is not there yet is put on a line of its own; where that does not
+do, ruamel.yaml adds it, which keeps comments, order and quotes. Either way the
+result is read again, and must be what was meant and nothing else.
+"""
+
+from __future__ import annotations
+
+import codecs
+import copy
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import yaml
+
+from ..providers.errors import ProviderConfigError
+from .document import Document, Path, dotted
+from .yaml_nodes import UNBRACES
+from .yaml_source import parse_yaml, shield
+
+_SAFE: Final = re.compile(r"[A-Za-z0-9:_-]+")
+_COMMENT: Final = re.compile(r"#[^\r\n]*")
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_LINE_END: Final = re.compile(r"\r?\n")
+_WIDE: Final = 1 << 16
+_ROOT: Final = "providers"
+
+
+class YamlText:
+    """The text of a configuration file.
+
+    Args:
+        name: Path of the file, for messages.
+        content: What it has.
+
+    Raises:
+        ProviderConfigError: It is no YAML, or has no section ``providers``.
+    """
+
+    def __init__(self, name: str, content: bytes) -> None:
+        self.document: Document = parse_yaml(name, content)
+        self.document.raise_problems()
+        self._name = name
+        self._mark = codecs.BOM_UTF8 if content.startswith(codecs.BOM_UTF8) else b""
+        self._text = content.decode("utf-8-sig")
+
+    @property
+    def data(self) -> Any:
+        """The data of the section ``providers``."""
+        return self.document.data
+
+    def replace(self, values: Mapping[Path, str]) -> bytes:
+        """Put other values in the place of some that are there.
+
+        Args:
+            values: The new values by their places; letters, digits and ``: _ -`` alone.
+
+        Returns:
+            The content, in which nothing else is different.
+
+        Raises:
+            ProviderConfigError: One of them is shared through an anchor, so it cannot be changed.
+        """
+        root = self._nodes()
+        times = Counter(map(id, _nodes(root)))
+        text = self._text
+        nodes = {path: _find(root, (_ROOT, *path)) for path in values}
+        for path, node in sorted(nodes.items(), key=lambda item: -item[1].start_mark.index):
+            if times[id(node)] > 1:
+                raise self._refuse(path, "is shared through an anchor; write it out")
+            begin, end = node.start_mark.index, node.end_mark.index
+            end -= len(text[begin:end]) - len(text[begin:end].rstrip())  # of a block of lines
+            text = f"{text[:begin]}{_quoted(values[path], node.style)}{text[end:]}"
+        expected = copy.deepcopy(self.data)
+        for path, value in values.items():
+            _put(expected, path, value)
+        return self._checked(text, expected, next(iter(values), ()))
+
+    def add(self, path: Path, value: str) -> bytes:
+        """Add a value, and the mappings around it that are not there yet.
+
+        Args:
+            path: Where it will stand; the index of a list is that of its end.
+            value: Letters, digits and ``: _ -`` alone.
+
+        Returns:
+            The content, with all its comments.
+
+        Raises:
+            ProviderConfigError: It cannot be added without changing something else.
+        """
+        expected = {_ROOT: copy.deepcopy(self.data)}
+        _put(expected, (_ROOT, *path), value)
+        with suppress(ProviderConfigError):
+            return self._checked(self._inserted(path, value), expected[_ROOT], path)
+        return self._checked(self._round_trip(path, value), expected[_ROOT], path)
+
+    def _nodes(self) -> Any:
+        # The parser in C counts in bytes; this one in characters.
+        return yaml.compose(shield(self._text), Loader=yaml.SafeLoader)
+
+    def _inserted(self, path: Path, value: str) -> str:
+        """Put an entry on a line behind the last one of its mapping or list, or into its braces."""
+        key, node, rest = None, self._nodes(), (_ROOT, *path)
+        while rest and (found := _child(node, rest[0])) is not None:
+            (key, node), rest = found, rest[1:]
+        if not rest:
+            raise self._refuse(path, "is there already")
+        entry = _quoted(value, None)
+        for part in reversed(rest[1:]):
+            entry = f"{{{_key(part)}: {entry}}}"
+        if not isinstance(rest[0], int):
+            entry = f"{_key(rest[0])}: {entry}"
+        if isinstance(node, yaml.CollectionNode) and node.flow_style:
+            at = node.end_mark.index - 1
+            return f"{self._text[:at]}{', ' if node.value else ''}{entry}{self._text[at:]}"
+        if isinstance(node, yaml.CollectionNode):
+            column = node.start_mark.column
+            entry = f"- {entry}" if isinstance(node, yaml.SequenceNode) else entry
+        else:
+            column = key.start_mark.column + _indents(self._text)[0] if key else 0
+        at = _end_of_line(self._text, _last(key, node))
+        newline = "\r\n" if "\r\n" in self._text else "\n"
+        return f"{self._text[:at]}{newline}{' ' * column}{entry}{self._text[at:]}"
+
+    def _round_trip(self, path: Path, value: str) -> str:
+        from ruamel.yaml import YAML  # noqa: PLC0415 -- only this needs it, and it takes time
+        from ruamel.yaml.scalarstring import DoubleQuotedScalarString  # noqa: PLC0415
+
+        editor = YAML(typ="rt", pure=True)
+        editor.preserve_quotes = True
+        editor.width = _WIDE
+        editor.map_indent, editor.sequence_indent, editor.sequence_dash_offset = _indents(
+            self._text
+        )
+        loaded = editor.load(shield(self._text).replace("\r\n", "\n"))
+        _put(loaded, (_ROOT, *path), DoubleQuotedScalarString(value))
+        out = io.StringIO()
+        editor.dump(loaded, out)
+        text = out.getvalue().translate(UNBRACES)
+        return text.replace("\n", "\r\n") if "\r\n" in self._text else text
+
+    def _checked(self, text: str, expected: Any, path: Path) -> bytes:
+        content = self._mark + text.encode()
+        document = parse_yaml(self._name, content)
+        lost = Counter(_COMMENT.findall(self._text)) - Counter(_COMMENT.findall(text))
+        if document.data != expected or lost:
+            raise self._refuse(path, "cannot be changed without changing more; edit it by hand")
+        document.raise_problems()
+        return content
+
+    def _refuse(self, path: Path, text: str) -> ProviderConfigError:
+        place = self.document.place(path)
+        return ProviderConfigError(
+            f"{self._name}:{place.line}:{place.column}: {dotted(path)}: {text}"
+        )
+
+
+def _nodes(node: yaml.Node, seen: frozenset[int] = frozenset()) -> Iterator[yaml.Node]:
+    """Go through all nodes; those behind an alias come once more, but not in circles."""
+    yield node
+    if id(node) in seen or isinstance(node, yaml.ScalarNode):
+        return
+    inner = seen | {id(node)}
+    for child in node.value:
+        for each in child if isinstance(child, tuple) else (child,):
+            yield from _nodes(each, inner)
+
+
+def _find(node: Any, path: Path) -> yaml.ScalarNode:
+    for part in path:
+        if isinstance(part, int):
+            node = node.value[part]
+        else:
+            node = next(value for key, value in node.value if key.value == part)
+    assert isinstance(node, yaml.ScalarNode)
+    return node
+
+
+def _child(node: Any, part: str | int) -> tuple[Any, Any] | None:
+    """Return the key and the value of an entry of a mapping, or an item of a list, if it is there."""
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+        return (None, node.value[part]) if part < len(node.value) else None
+    entries = node.value if isinstance(node, yaml.MappingNode) else ()
+    return next((entry for entry in entries if entry[0].value == part), None)
+
+
+def _last(key: Any, node: Any) -> int:
+    """Return where the last thing of a node ends; that of its key, if nothing is written there."""
+    while isinstance(node, yaml.CollectionNode) and not node.flow_style:
+        last = node.value[-1]
+        key, node = last if isinstance(last, tuple) else (key, last)
+    begin, end = node.start_mark.index, node.end_mark.index
+    return int(end if end > begin or key is None else key.end_mark.index)
+
+
+def _end_of_line(text: str, at: int) -> int:
+    if text[at - 1] == "\n":  # a block of lines ends with its last line break
+        at = len(text[:at].rstrip())
+    found = _LINE_END.search(text, at)
+    return found.start() if found else len(text)
+
+
+def _key(name: str | int) -> str:
+    return name if isinstance(name, str) and _PLAIN.fullmatch(name) else json.dumps(name)
+
+
+def _quoted(value: str, style: str | None) -> str:
+    assert _SAFE.fullmatch(value)
+    return f"'{value}'" if style == "'" else f'"{value}"'
+
+
+def _put(data: Any, path: Path, value: Any) -> None:
+    """Put a value into data, with the mappings around it."""
+    for part in path[:-1]:
+        if not isinstance(part, int) and data.get(part) is None:
+            data[part] = {}
+        data = data[part]
+    if isinstance(path[-1], int) and path[-1] == len(data):
+        data.append(value)
+    else:
+        data[path[-1]] = value
+
+
+def _indents(text: str) -> tuple[int, int, int]:
+    """Guess how a file is indented: its mappings, its lists, and the dashes of these."""
+    found = re.search(
+        r"(?m)^( *)[^\s#-][^#\n]*:[ \t]*(?:#.*)?\r?\n(?:[ \t]*(?:#.*)?\r?\n)*( +)[^\s#-]", text
+    )
+    mapping = len(found[2]) - len(found[1]) if found else 2
+    listed = re.search(r"(?m)^( *)[^\s#-][^#\n]*:[ \t]*(?:#.*)?\r?\n( *)-( +)", text)
+    offset = max(len(listed[2]) - len(listed[1]), 0) if listed else 2
+    return max(mapping, 2), offset + (1 + len(listed[3]) if listed else 2), offset

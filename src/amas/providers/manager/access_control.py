@@ -1,0 +1,275 @@
+"""Access rules at work: what is kept from a call, what is counted for its caller, and the record of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...config.provider_settings import SecuritySettings
+from ..errors import AccessDeniedError
+from ..observability.audit import AuditLog
+from ..observability.events import AccessDecision
+from ..security.access import LENGTHS, Rule, find_rule
+from ..security.requests import RequestRules
+from ..types import Attempt, Outcome, Price, Request
+from .counters import Counting
+from .member import Member
+
+_MINUTE = 60
+_DAY = 24 * 3600
+
+# Tokens of an answer whose length nobody has bounded, until it is known.
+_TYPICAL_ANSWER = 500
+
+# A vendor may charge for these, although there is no answer that says how much.
+_PERHAPS_PAID = frozenset({Outcome.CANCELLED, Outcome.TIMEOUT, Outcome.STREAM_INTERRUPTED})
+
+
+@dataclass(slots=True)
+class Grant:
+    """What the rule of its caller leaves of one call.
+
+    Args:
+        rule: The rule.
+        request: The call.
+        counters: Where budgets and limits are counted.
+        wall: The time of day, in seconds since 1970.
+    """
+
+    rule: Rule
+    request: Request
+    counters: Counting
+    wall: Callable[[], float]
+    _reserved: dict[str, float] = field(default_factory=dict)
+
+    def providers(self, chain: Sequence[Member]) -> list[Member]:
+        """Return the members that may be asked.
+
+        Raises:
+            AccessDeniedError: None of them may, or not the one asked for by name.
+        """
+        asked = self.request.provider
+        if asked is not None and not self.rule.may_use(asked):
+            raise self._denied("providers", f"use provider {asked!r}", provider=asked)
+        allowed = [member for member in chain if self.rule.may_use(member.name)]
+        if chain and not allowed:
+            raise self._denied("providers", "use any of the providers that there are")
+        return allowed
+
+    def models(
+        self, candidates: Sequence[Member], arguments: Mapping[str, dict[str, Any]]
+    ) -> list[Member]:
+        """Return the candidates whose model may be asked, and bound the length of the answers.
+
+        Args:
+            candidates: Who could be asked, in order.
+            arguments: What each would be called with, by name; the bound is put in here.
+
+        Raises:
+            AccessDeniedError: None of them may, or not the model named by the caller, or
+                longer answers are asked for than are allowed.
+        """
+        bound = self.rule.longest_answer(self.request.params, self.request.caller)
+        named = self.request.model
+        owner = self.request.provider or next((member.name for member in candidates), None)
+        allowed = []
+        for member in candidates:
+            own = arguments[member.name]
+            if self.rule.may_ask(member.name, own.get("model") or member.provider.model):
+                allowed.append(member)
+            elif named is not None and member.name == owner:
+                raise self._denied("models", f"ask for model {named!r} of {owner}")
+            if bound is not None:
+                _put_bound(own, bound, member.provider.config.params)
+        if candidates and not allowed:
+            asked = ", ".join(f"{item.name}/{item.provider.model}" for item in candidates)
+            raise self._denied("models", f"ask for any model of those who could answer: {asked}")
+        if self.rule.budget_usd_per_day is not None:
+            return self._priced(allowed, arguments)
+        return allowed
+
+    def _priced(
+        self, candidates: Sequence[Member], arguments: Mapping[str, dict[str, Any]]
+    ) -> list[Member]:
+        """Return those whose price is known: a budget can be kept with no other."""
+        known = [item for item in candidates if _price_of(item, arguments[item.name]) is not None]
+        if candidates and not known:
+            names = ", ".join(member.name for member in candidates)
+            raise self._denied(
+                "budget_usd_per_day",
+                f"use {names}, whose price is not known; set price: for it",
+            )
+        return known
+
+    async def reserve(
+        self, candidates: Sequence[Member], arguments: Mapping[str, dict[str, Any]]
+    ) -> None:
+        """Count the call, and set aside what it may cost.
+
+        Raises:
+            AccessDeniedError: That is more than is left of a limit.
+        """
+        await self._count_call()
+        answer = self.request.needs.answer_tokens
+        if answer is None:
+            answer = min(_TYPICAL_ANSWER, self.rule.max_tokens or _TYPICAL_ANSWER)
+        prompt = self.request.needs.prompt_tokens
+        prices = [_price_of(member, arguments[member.name]) for member in candidates]
+        dearest = max((price.of(prompt, answer) for price in prices if price), default=0.0)
+        limits = (
+            ("budget_usd_per_day", "usd", self.rule.budget_usd_per_day, dearest),
+            ("budget_tokens_per_day", "tokens", self.rule.budget_tokens_per_day, prompt + answer),
+        )
+        for name, unit, limit, amount in limits:
+            if limit is not None:
+                await self._set_aside(name, unit, limit, float(amount))
+
+    async def _count_call(self) -> None:
+        limit = self.rule.calls_per_minute
+        if limit is None:
+            return
+        number, gone = divmod(self.wall(), _MINUTE)
+        this, before = (f"calls:{self.rule.caller}:{int(number) - back}" for back in (0, 1))
+        counted = await self.counters.add({this: 1, before: 0}, 3 * _MINUTE)
+        # Of the minute before, the share that lies within the last 60 seconds.
+        if counted[this] + counted[before] * (1 - gone / _MINUTE) > limit:
+            await self.counters.add({this: -1}, 3 * _MINUTE)
+            raise self._denied(
+                "calls_per_minute",
+                f"make more than {limit} calls a minute",
+                retry_after=_MINUTE - gone,
+            )
+
+    async def _set_aside(self, name: str, unit: str, limit: float, amount: float) -> None:
+        now = self.wall()
+        key = f"{unit}:{self.rule.caller}:{time.strftime('%Y-%m-%d', time.gmtime(now))}"
+        total = (await self.counters.add({key: amount}, 2 * _DAY))[key]
+        self._reserved[key] = amount
+        # What is used up is refused also to a call that costs nothing.
+        if total > limit or total - amount >= limit:
+            await self.give_back()
+            used = f"{total - amount:.6g} of {limit:g} {unit} are used or set aside today"
+            raise self._denied(
+                name,
+                f"make this call, for which up to {amount:.6g} {unit} are set aside: {used}",
+                retry_after=_DAY - now % _DAY,
+            )
+
+    async def settle(self, *, tokens: object, usd: object) -> None:
+        """Count what an answer has cost in place of what was set aside.
+
+        Args:
+            tokens: Tokens used; what was set aside stays if it is no number above 0.
+            usd: US dollars; likewise if it is no number.
+        """
+        actual = {"tokens": tokens or None, "usd": usd}
+        owed = {
+            key: float(spent) - amount
+            for key, amount in self._reserved.items()
+            if isinstance(spent := actual[key.partition(":")[0]], int | float)
+        }
+        await self._correct(owed)
+
+    async def settle_failure(self, attempts: Sequence[Attempt]) -> None:
+        """Give back what was set aside, unless a vendor may charge for what was tried."""
+        if not any(record["outcome"] in _PERHAPS_PAID for record in attempts):
+            await self.give_back()
+
+    async def give_back(self) -> None:
+        """Give back what was set aside: nothing was sent."""
+        await self._correct({key: -amount for key, amount in self._reserved.items()})
+
+    async def _correct(self, owed: Mapping[str, float]) -> None:
+        self._reserved = {}
+        if owed:
+            await self.counters.add(owed, 2 * _DAY)
+
+    def _denied(
+        self,
+        name: str,
+        what: str,
+        *,
+        provider: str | None = None,
+        retry_after: float | None = None,
+    ) -> AccessDeniedError:
+        return self.rule.denied(
+            self.request.caller, name, what, provider=provider, retry_after=retry_after
+        )
+
+
+class AccessControl:
+    """Applies the rules to calls, and records each decision.
+
+    Args:
+        rules: The rules, by name of the caller; without any, everything is allowed.
+        counters: Where budgets and limits are counted.
+        audit: Where decisions are recorded.
+        wall: The time of day, in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        rules: Mapping[str, Rule],
+        counters: Counting,
+        audit: AuditLog,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.rules = rules
+        self._counters = counters
+        self._audit = audit
+        self._wall = wall
+
+    def grant(self, request: Request) -> Grant | None:
+        """Return what the caller's rule leaves of a call; None if there are no rules.
+
+        Raises:
+            AccessDeniedError: No rule holds for the caller.
+        """
+        if not self.rules:
+            return None
+        return Grant(find_rule(self.rules, request.caller), request, self._counters, self._wall)
+
+    def allowed(self, grant: Grant, candidates: Sequence[Member]) -> None:
+        """Record that a call was allowed, and to whom it may go."""
+        names = tuple(member.name for member in candidates)
+        self._record(grant.request, allowed=True, rule=grant.rule.caller, providers=names)
+
+    def refused(self, request: Request, error: AccessDeniedError) -> None:
+        """Record that a call was denied."""
+        error.request_id = request.id
+        self._record(request, allowed=False, rule=error.rule, reason=error.message)
+
+    def _record(self, request: Request, *, allowed: bool, **found: Any) -> None:
+        self._audit.record(
+            AccessDecision(
+                request_id=request.id,
+                caller=request.caller,
+                allowed=allowed,
+                provider=request.provider,
+                model=request.model,
+                **found,
+            )
+        )
+
+
+def access_rules(security: SecuritySettings) -> dict[str, Rule]:
+    """Return the rules of a configuration, by name of the caller."""
+    return {name: Rule(name, **rule.model_dump()) for name, rule in security.access.items()}
+
+
+def request_rules(security: SecuritySettings) -> RequestRules:
+    """Return what a configuration says of what calls may have in them."""
+    return RequestRules(security.media_urls, security.media_hosts, security.max_prompt_bytes)
+
+
+def _price_of(member: Member, arguments: Mapping[str, Any]) -> Price | None:
+    return member.provider.price_of(arguments.get("model"))
+
+
+def _put_bound(arguments: dict[str, Any], bound: int, defaults: Mapping[str, Any]) -> None:
+    """Bound the answer's length, unless the provider's own defaults do so already."""
+    own = [defaults[name] for name in LENGTHS if name in defaults]
+    if not any(isinstance(value, int) and value <= bound for value in own):
+        arguments["max_tokens"] = bound

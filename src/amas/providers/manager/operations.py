@@ -1,0 +1,288 @@
+"""What is done to a manager rather than with it: start and stop, add, watch, re-key, reload."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random as chance
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, Self
+
+from ...config.provider_settings import ManagerSettings, SecuritySettings
+from ..base import ProviderBase
+from ..errors import ProviderConfigError
+from ..observability.audit import AuditLog
+from ..observability.logging import get_logger
+from ..secret import hide
+from ..types import ProviderStatus
+from .access_control import AccessControl, access_rules, request_rules
+from .course import Tools
+from .discovery import Source, build_plugins, read_configuration
+from .dispatch import Dispatcher
+from .health_monitor import HealthMonitor
+from .lifecycle import Lifecycle
+from .members import Members
+from .reloading import Changes, Reloading
+from .retirement import Retirement
+from .rotation import Rotation
+from .routing import check_seconds
+from .status import describe
+
+_log = get_logger("amas.providers.manager")
+
+
+class Operations:
+    """The operator's side of ``ProviderManager``, which describes its arguments."""
+
+    def __init__(
+        self,
+        settings: ManagerSettings | None = None,
+        *,
+        security: SecuritySettings | None = None,
+        providers: Iterable[ProviderBase] = (),
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        random: Callable[[], float] = chance.random,
+    ) -> None:
+        self.settings = settings or ManagerSettings()
+        self.warnings: tuple[str, ...] = ()
+        self._clock = clock
+        self._members = Members(self.settings, clock, random)
+        self._monitor = HealthMonitor(
+            lambda: list(self._members.by_name.values()),
+            interval=self.settings.health_check_interval,
+            clock=clock,
+            random=random,
+        )
+        self._retirement = Retirement()
+        self._life = Lifecycle(
+            self._members, self._monitor, self._retirement, enabled=self.settings.enabled
+        )
+        security = security or SecuritySettings()
+        self._rules = request_rules(security)
+        self._audit = AuditLog(wall)
+        self._access = AccessControl(
+            access_rules(security), self._members.counters, self._audit, wall
+        )
+        self._dispatcher = Dispatcher(
+            self.settings, self._members, self._access, self._life, Tools(clock, random)
+        )
+        self._rotation = Rotation(self._retirement, self._audit)
+        self._changing = asyncio.Lock()
+        self._source: Source | None = None
+        for provider in providers:
+            self._members.add(provider)
+        self._made = set(self._members.by_name)
+
+    @classmethod
+    def from_config(cls, source: str | os.PathLike[str] | Mapping[str, Any]) -> Self:
+        """Make a manager with its providers from a configuration; it reads files.
+
+        Args:
+            source: Path of a YAML file, or its content as a mapping; the whole
+                document, with ``providers:`` at its top.
+
+        Returns:
+            A manager whose providers are registered, and not yet started.
+
+        Raises:
+            ProviderConfigError: Something in it is wrong; all problems at once.
+        """
+        settings, providers = read_configuration(source)
+        manager = cls(settings.manager, security=settings.security, providers=providers)
+        manager._source = source
+        manager._warn(settings.warnings)
+        return manager
+
+    def _warn(self, warnings: tuple[str, ...]) -> None:
+        self.warnings = warnings
+        for warning in warnings:
+            _log.warning("configuration", warning=warning)
+
+    @property
+    def providers(self) -> dict[str, ProviderBase]:
+        """Every registered provider, by name."""
+        return {name: item.lanes[0].provider for name, item in self._members.by_name.items()}
+
+    @property
+    def fallback_chain(self) -> list[str]:
+        """Names of the providers in the order they stand in for each other; may be changed."""
+        return self._members.order
+
+    @fallback_chain.setter
+    def fallback_chain(self, names: Iterable[str]) -> None:
+        self._members.order = list(names)
+
+    @property
+    def active_providers(self) -> list[str]:
+        """Names of the providers that take part, in fallback order."""
+        return [member.name for member in self._members.chain() if member.healthy]
+
+    async def register_provider(self, provider: ProviderBase) -> bool:
+        """Add a provider at the end of the fallback chain, and start it.
+
+        Args:
+            provider: The provider; any ``ProviderBase``.
+
+        Returns:
+            Whether it is ready. If not, it stays registered and is tried again later;
+            ``status()`` says why. After a shutdown nothing is started until the manager is.
+
+        Raises:
+            ProviderConfigError: It is no provider, or its name is taken.
+        """
+        member = self._members.add(provider)
+        return (await self._life.start_some([member]))[member.name]
+
+    async def discover(self) -> dict[str, bool]:
+        """Register every installed plugin that is not registered yet.
+
+        Plugins are entry points of the group ``amas.providers``; see ``find_plugins``.
+
+        Returns:
+            For each one registered, whether it is ready.
+
+        Raises:
+            ProviderConfigError: One of them is unusable; then none is registered.
+        """
+        # In a thread: it imports the plugins.
+        built = await asyncio.to_thread(build_plugins, frozenset(self._members.by_name))
+        return await self._life.start_some([self._members.add(provider) for provider in built])
+
+    async def initialize_all_providers(self) -> dict[str, bool]:
+        """Start all providers at the same time.
+
+        Returns:
+            For each provider whether it is ready; why one is not is in ``status()``.
+        """
+        return await self._life.start()
+
+    async def check_health(self) -> dict[str, bool]:
+        """Ask every provider that takes part for its health, now and side by side.
+
+        Returns:
+            For each of them whether it is healthy.
+        """
+        await self._life.ensure_started()
+        return await self._life.check(
+            [member for member in self._members.chain() if not member.misconfigured]
+        )
+
+    def status(self) -> dict[str, ProviderStatus]:
+        """Describe how each provider is doing, in plain values, in fallback order.
+
+        What other processes have told is in it as of the last call; see ``refresh``.
+        """
+        next_check = self._monitor.next_round
+        return {
+            member.name: describe(member, None if member.misconfigured else next_check)
+            for member in self._members.chain()
+        }
+
+    async def refresh(self) -> str | None:
+        """Hear what other processes have told of the providers, where the state is shared.
+
+        Returns:
+            Why they could not be heard, so that ``status()`` is this process's own view;
+            None if they were, and if nothing is shared.
+        """
+        return await self._members.hear()
+
+    def trip(self, name: str, seconds: float | None = None) -> None:
+        """Set a provider aside by hand, such as for its maintenance.
+
+        Args:
+            name: Name of the provider.
+            seconds: For how long; then a probe is let through. The longest cooldown if None.
+
+        Raises:
+            InvalidRequestError: There is no such provider, or no such time.
+        """
+        member = self._members.named(name)
+        length = self.settings.circuit_breaker.max_cooldown if seconds is None else seconds
+        member.trip(check_seconds("seconds", length))
+
+    def reset(self, name: str) -> None:
+        """Take a provider back by hand: close its circuits, and end its cooldowns.
+
+        Args:
+            name: Name of the provider.
+
+        Raises:
+            InvalidRequestError: There is no such provider.
+        """
+        self._members.named(name).reset()
+
+    async def rotate_key(self, name: str, new_key: str, *, key: int = 1) -> None:
+        """Give a provider another key: it is checked first, then used for every new call.
+
+        Calls that run finish with the old one. It does not change the configuration file.
+
+        Args:
+            name: Name of the provider.
+            new_key: The new key.
+            key: Which of its keys is replaced, counted from 1 as in ``status()``.
+
+        Raises:
+            InvalidRequestError: There is no such provider, or it has no such key.
+            ProviderError: The provider does not accept the new key, or cannot be asked for
+                it now; nothing has changed.
+        """
+        new_key = hide(new_key, secret=True)  # what fails here on has it in its frames
+        member = self._members.named(name)
+        with self._life.call():
+            async with self._changing:
+                await self._rotation.rotate(member, new_key, key, cause="rotate_key")
+
+    async def reload(self) -> Changes:
+        """Read the configuration again, with what its references lead to now.
+
+        New keys are checked before they are used; running calls finish as they began.
+        Providers that the service registered itself stay. The section ``security:`` holds at
+        once, the section ``manager:`` from the next start on.
+
+        Returns:
+            What has changed, and what was not taken over.
+
+        Raises:
+            ProviderConfigError: The manager was not made from a configuration, or something in
+                it is wrong; nothing has changed.
+        """
+        if self._source is None:
+            raise ProviderConfigError(
+                "there is nothing to reload: make the manager with ProviderManager.from_config"
+            )
+        reloading = Reloading(self._members, self._life, self._retirement, self._rotation)
+        with self._life.call():
+            async with self._changing:
+                settings, providers = await reloading.read(self._source)
+                changes = await reloading.apply(providers, self._made)
+                self._made = {provider.name for provider in providers}
+                self._access.rules = access_rules(settings.security)
+                self._rules = request_rules(settings.security)
+                self._warn(settings.warnings)
+        _log.info("reloaded", **{name: value for name, value in asdict(changes).items() if value})
+        return changes
+
+    async def shutdown(self, grace: float = 10.0) -> None:
+        """Take no more calls, let running ones finish, and give back everything.
+
+        Args:
+            grace: Seconds that running calls get to finish; then their connections close.
+        """
+        await self._life.stop(grace)
+
+    async def __aenter__(self) -> Self:
+        """Start all providers."""
+        try:
+            await self.initialize_all_providers()
+        except BaseException:
+            # Cancelled: nobody will call __aexit__.
+            await self.shutdown(grace=0)
+            raise
+        return self
+
+    async def __aexit__(self, *_raised: object) -> None:
+        await self.shutdown()

@@ -1,0 +1,155 @@
+"""Another key for a provider: checked first, then used for new calls while running ones finish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..base import ProviderBase, ProviderConfig
+from ..errors import InvalidRequestError, ProviderConfigError, ProviderError
+from ..observability.audit import AuditLog
+from ..observability.events import KeyChange
+from .health_monitor import check_lane
+from .lane import Lane, fingerprint
+from .member import Member
+from .retirement import Retirement, shut_down
+
+
+class Rotation:
+    """Exchanges keys of providers that are in use.
+
+    Args:
+        retirement: Sees the old ones off.
+        audit: Where changes are recorded.
+    """
+
+    def __init__(self, retirement: Retirement, audit: AuditLog) -> None:
+        self._retirement = retirement
+        self._audit = audit
+
+    async def rotate(self, member: Member, key: str, number: int, *, cause: str) -> None:
+        """Exchange one key.
+
+        Args:
+            member: The provider.
+            key: The new key.
+            number: Which of its keys, counted from 1.
+            cause: What changes it, for the record.
+
+        Raises:
+            InvalidRequestError: It has no such key.
+            ProviderConfigError: It is no key, or the provider has it already in another place,
+                or is switched off.
+            ProviderError: The provider does not accept it, or cannot be asked; nothing changed.
+        """
+        if isinstance(number, bool) or not 1 <= number <= len(member.lanes):
+            raise InvalidRequestError(
+                f"provider {member.name!r} has no key {number!r}: they are counted from 1 to"
+                f" {len(member.lanes)}"
+            )
+        old = member.lanes[number - 1]
+        try:
+            new = self._new_lane(member, old.provider.with_key(key), number)
+            await self._check(new)
+        except ProviderError as error:
+            self._record(member, number, cause, error)
+            raise
+        lanes = list(member.lanes)
+        lanes[number - 1] = new
+        member.config = _with_keys(member, lanes)
+        self._exchange(member, lanes)
+        self._record(member, number, cause)
+
+    def _new_lane(self, member: Member, provider: ProviderBase, number: int) -> Lane:
+        lane = member.new_lane(provider, number)
+        others = [item for item in member.lanes if item.number != number]
+        if any(item.mark == lane.mark for item in others):
+            raise ProviderConfigError(
+                "this key is one of its other keys already; give another one",
+                field="api_key",
+                provider=member.name,
+            )
+        return lane
+
+    async def adopt(self, member: Member, provider: ProviderBase, *, cause: str) -> list[str]:
+        """Take over the keys of a provider that is configured alike but for them.
+
+        Args:
+            member: The provider in use.
+            provider: The same with its new keys; not started.
+            cause: What changes them, for the record.
+
+        Returns:
+            Why keys were not taken over, a line for each; the old ones are kept in their place.
+        """
+        known = {lane.mark: lane for lane in member.lanes}
+        lanes: list[Lane] = []
+        problems = []
+        for number, item in enumerate(provider.for_each_key(), 1):
+            lane = known.get(fingerprint(item))
+            if lane is not None:
+                lane.number = number
+                lanes.append(lane)
+                continue
+            new = member.new_lane(item, number)
+            try:
+                await self._check(new)
+            except ProviderError as error:
+                self._record(member, number, cause, error)
+                problems.append(f"key {number} of {member.name} was not taken: {error.message}")
+            else:
+                self._record(member, number, cause)
+                lanes.append(new)
+        if problems:
+            # What is replaced by nothing that works stays.
+            kept = [lane for lane in member.lanes if lane not in lanes]
+            lanes += kept[: len(provider.for_each_key()) - len(lanes)]
+        else:
+            member.config = provider.config
+        self._exchange(member, lanes)
+        return problems
+
+    async def _check(self, lane: Lane) -> None:
+        """Start a provider with its new key, which checks that at its upstream.
+
+        Raises:
+            ProviderError: It does not work; what was opened is given back.
+        """
+        taken = False
+        try:
+            taken = await check_lane(lane)
+        finally:
+            if not taken:
+                await shut_down(lane.provider)
+        if not taken:
+            raise lane.provider.last_error or ProviderError(
+                "the new key could not be checked", provider=lane.provider.name
+            )
+
+    def _exchange(self, member: Member, lanes: Sequence[Lane]) -> None:
+        gone = [lane for lane in member.lanes if lane not in lanes]
+        for number, lane in enumerate(lanes, 1):
+            lane.number = number
+        member.lanes = list(lanes)
+        for lane in gone:
+            self._retirement.retire(lane, member.longest_call)
+
+    def _record(
+        self, member: Member, number: int, cause: str, error: ProviderError | None = None
+    ) -> None:
+        self._audit.record(
+            KeyChange(
+                provider=member.name,
+                key=number,
+                changed=error is None,
+                cause=cause,
+                reason=error.message if error else None,
+            )
+        )
+
+
+def _with_keys(member: Member, lanes: Sequence[Lane]) -> ProviderConfig:
+    keys = [key for lane in lanes if (key := lane.provider.config.api_key) is not None]
+    if member.config.api_keys:
+        return replace(member.config, api_keys=tuple(keys))
+    return replace(member.config, api_key=keys[0])

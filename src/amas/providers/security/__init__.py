@@ -1,0 +1,1 @@
+"""Keys at rest, masking, egress, access, isolation."""

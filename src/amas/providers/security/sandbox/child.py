@@ -1,0 +1,115 @@
+"""What runs in the child process: ``python -m amas.providers.security.sandbox.child FD``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import asdict
+from importlib import import_module
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Final
+
+from ...base import ProviderBase, ProviderConfig
+from ...errors import ProviderConfigError, ProviderError
+from .hardening import harden
+from .limits import allow_cpu
+from .portable import config_from_data, error_to_data
+from .reachable import rules
+from .server import Server
+from .wire import HEADER, MAX_FROM_CHILD, pack, unpack
+
+# How long a provider may take to give back what it holds when the service is gone.
+_FAREWELL_SECONDS: Final = 1.0
+
+
+def build(factory: str, config: ProviderConfig) -> ProviderBase:
+    """Import a provider's factory and make the provider.
+
+    Args:
+        factory: Where it is: ``package.module:attribute``.
+        config: Its configuration.
+
+    Raises:
+        ProviderConfigError: It cannot be imported, or makes no provider.
+    """
+    try:
+        module, _, attribute = factory.partition(":")
+        provider = attrgetter(attribute)(import_module(module))(config)
+    except ProviderError:
+        raise
+    except Exception as error:
+        raise ProviderConfigError(
+            f"plugin {factory!r} cannot be used: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(provider, ProviderBase):
+        raise ProviderConfigError(
+            f"plugin {factory!r} makes a {type(provider).__name__}, not a ProviderBase"
+        )
+    return provider
+
+
+async def serve(channel: socket.socket, first: dict[str, Any], config: ProviderConfig) -> None:
+    """Make the provider, and answer calls until the service is gone."""
+    reader, writer = await asyncio.open_connection(sock=channel)
+    try:
+        await _serve(reader, writer, first, config)
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+async def _serve(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    first: dict[str, Any],
+    config: ProviderConfig,
+) -> None:
+    try:
+        provider = build(first["factory"], config)
+    except ProviderError as error:
+        writer.write(pack({"id": 0, "error": error_to_data(error)}, MAX_FROM_CHILD))
+        return
+    writer.write(pack({"id": 0, "ok": first["report"]}, MAX_FROM_CHILD))
+    seconds = config.sandbox.cpu_seconds
+    await Server(provider, reader, writer, before_call=lambda: allow_cpu(seconds)).run()
+    with suppress(Exception):
+        await asyncio.wait_for(provider.shutdown(), _FAREWELL_SECONDS)
+
+
+def read_first(channel: socket.socket) -> dict[str, Any]:
+    """Read the first message: the configuration, with the only secrets that there are here."""
+    with channel.makefile("rb", buffering=0) as stream:
+        size = HEADER.unpack(_exactly(stream, HEADER.size))[0]
+        return unpack(_exactly(stream, size))
+
+
+def _exactly(stream: Any, size: int) -> bytes:
+    text = b""
+    while len(text) < size:
+        part = stream.read(size - len(text))
+        if not part:
+            raise SystemExit(0)  # the service is gone
+        text += part
+    return text
+
+
+def main() -> None:
+    """Run a provider for the process at the other end of a channel."""
+    with socket.socket(fileno=int(sys.argv[1])) as channel:
+        channel.set_inheritable(False)
+        first = read_first(channel)
+        config = config_from_data(first["config"])
+        report = harden(config.sandbox, rules(str(Path.cwd()), first["config"]["options"]))
+        first["report"] = asdict(report)
+        asyncio.run(serve(channel, first, config))
+    # Not waiting for threads that the provider has left running.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
