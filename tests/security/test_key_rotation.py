@@ -126,7 +126,9 @@ async def test_a_provider_that_cannot_be_reached_keeps_its_key(upstream: Upstrea
         assert manager.providers["one"].config.key_value == OLD
 
 
-async def test_a_hundred_callers_do_not_notice_a_rotation(file: File, upstream: Upstream) -> None:
+async def test_a_hundred_callers_do_not_notice_a_rotation(
+    file: File, upstream: Upstream, uncovered: None
+) -> None:
     """The upstream takes the old key, then both, then only the new one; no call fails."""
     done = asyncio.Event()
     answers = 0
@@ -147,15 +149,15 @@ async def test_a_hundred_callers_do_not_notice_a_rotation(file: File, upstream: 
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             for _ in range(100):
                 group.create_task(call(manager))
-            await until(150)
+            await until(100)
             upstream.keys = {OLD, NEW}
             await manager.rotate_key("one", NEW)
             # As early as can be: calls with the old key are still on their way.
             upstream.keys = {NEW}
-            await until(300)
+            await until(150)
             done.set()
         assert used(upstream)[-100:] == [NEW] * 100
-    assert answers >= 450
+    assert answers >= 250
 
 
 async def test_running_calls_finish_on_the_old_key_and_then_it_is_shut_down() -> None:

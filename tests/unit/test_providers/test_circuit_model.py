@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -316,7 +317,7 @@ class CircuitAgainstHistory(RuleBasedStateMachine):
             assert admit(self.circuit, self.now + longest, self.settings)[1] is not None
 
 
-TestCircuitAgainstHistory = CircuitAgainstHistory.TestCase
+TestCircuitAgainstHistory = pytest.mark.usefixtures("uncovered")(CircuitAgainstHistory.TestCase)
 TestCircuitAgainstHistory.settings = hypothesis_settings(
-    max_examples=150, stateful_step_count=50, deadline=None, derandomize=True
+    max_examples=100, stateful_step_count=50, deadline=None, derandomize=True
 )

@@ -143,7 +143,7 @@ def test_a_secret_is_known_as_long_as_one_of_its_copies() -> None:
     assert known.mask(VALUE) == VALUE
 
 
-def test_dropped_objects_are_counted() -> None:
+def test_dropped_objects_are_counted(uncovered: None) -> None:
     """Every Secret that dies is told of: nothing piles up."""
     for number in range(600):
         Secret(f"{VALUE}{number:04}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
@@ -18,7 +18,6 @@ from ..errors import (
     ProviderConfigError,
     ProviderConnectionError,
     ProviderError,
-    ProviderTimeoutError,
 )
 from ..security.requests import model_problem
 from ..types import (
@@ -33,9 +32,9 @@ from ..types import (
 )
 from . import litellm_codec as codec
 from .clocks import StreamClocks
+from .guard import guard
 from .health import check_models, list_models
-from .http_client import Wire, on_wire, open_http
-from .litellm_errors import translate, without_traces
+from .http_client import Wire, open_http
 from .litellm_rehearsal import rehearse
 from .litellm_request import build_call
 from .litellm_runtime import Runtime, ensure_runtime
@@ -45,8 +44,6 @@ from .target import Target, resolve_target
 
 if TYPE_CHECKING:
     import httpx
-
-T = TypeVar("T")
 
 # A free request that only lists models: who takes longer is not well.
 _PROBE_SECONDS = 5.0
@@ -168,10 +165,11 @@ class LiteLLMProvider(BaseProvider):
             return
         seconds = min(self.config.timeout, _PROBE_SECONDS)
         try:
-            await self._guard(
+            await guard(
                 check_models(self._http, self.target, self.config, seconds),
                 Wire(),
                 seconds=seconds,
+                provider=self.name,
                 model=self.model,
             )
         except ProviderConfigError as error:
@@ -190,7 +188,7 @@ class LiteLLMProvider(BaseProvider):
             return await super().list_models()
         seconds = min(self.config.timeout, _PROBE_SECONDS)
         listing = list_models(self._http, self.target, self.config, seconds)
-        return await self._guard(listing, Wire(), seconds=seconds, model=None)
+        return await guard(listing, Wire(), seconds=seconds, provider=self.name, model=None)
 
     @override
     async def _tear_down(self) -> None:
@@ -230,10 +228,11 @@ class LiteLLMProvider(BaseProvider):
         call = build_call(runtime, self.target, self.config, prompt, kwargs)
         request_id, started = uuid.uuid4().hex, time.monotonic()
         wire = Wire()
-        result = await self._guard(
+        result = await guard(
             self._complete(runtime, call, wire, request_id),
             wire,
             seconds=self.config.timeout,
+            provider=self.name,
             model=call.model,
         )
         result["latency_ms"] = round((time.monotonic() - started) * 1000, 3)
@@ -290,10 +289,11 @@ class LiteLLMProvider(BaseProvider):
         request_id = uuid.uuid4().hex
         clocks = StreamClocks.of(self.config, time.monotonic)
         wire = Wire(self.target.end_marker)
-        wrapper = await self._guard(
+        wrapper = await guard(
             codec.complete(runtime, call, self._shared, stream=True, request_id=request_id),
             wire,
             seconds=clocks.limit(),
+            provider=self.name,
             model=call.model,
         )
         try:
@@ -319,7 +319,9 @@ class LiteLLMProvider(BaseProvider):
         """Read a finished stream's usage; what goes wrong with that takes no answer back."""
         with suppress(ProviderError):
             seconds = min(_DRAIN_SECONDS, clocks.limit())
-            await self._guard(codec.drain(wrapper), Wire(), seconds=seconds, model=model)
+            await guard(
+                codec.drain(wrapper), Wire(), seconds=seconds, provider=self.name, model=model
+            )
 
     @override
     async def embed(self, texts: Sequence[str], *, model: str | None = None) -> EmbeddingResult:
@@ -347,12 +349,13 @@ class LiteLLMProvider(BaseProvider):
             raise InvalidRequestError(problem, provider=self.name)
         runtime = await self._ready()
         started = time.monotonic()
-        response = await self._guard(
+        response = await guard(
             codec.embed(
                 runtime, model, texts, self._shared_for_embeddings, request_id=uuid.uuid4().hex
             ),
             Wire(),
             seconds=self.config.timeout,
+            provider=self.name,
             model=model,
         )
         return EmbeddingResult(
@@ -363,35 +366,3 @@ class LiteLLMProvider(BaseProvider):
             latency_ms=round((time.monotonic() - started) * 1000, 3),
             cost_usd=codec.cost(runtime, self.target, self.config, model, response.usage),
         )
-
-    async def _guard(
-        self, work: Coroutine[Any, Any, T], wire: Wire, *, seconds: float, model: str | None
-    ) -> T:
-        """Run one piece of work within a time, and let out only errors of ours.
-
-        LiteLLM's exceptions hold the key in the frames of their tracebacks, so
-        the error is raised outside the handler: it refers to nothing of theirs.
-        A cancellation, which has come through those frames, forgets them.
-        """
-        error: BaseException
-        timer = asyncio.timeout(seconds)
-        try:
-            with on_wire(wire):
-                async with timer:
-                    return await work
-        except ProviderError as raised:
-            raised.provider, raised.model = raised.provider or self.name, raised.model or model
-            error = raised
-        except asyncio.CancelledError as raised:
-            error = raised
-        except TimeoutError as raised:
-            error = (
-                ProviderTimeoutError(
-                    f"no answer within {seconds:.3g} s", provider=self.name, model=model
-                )
-                if timer.expired()
-                else translate(raised, wire, provider=self.name, model=model)
-            )
-        except Exception as raised:  # noqa: BLE001 -- LiteLLM raises what its vendors' code raises
-            error = translate(raised, wire, provider=self.name, model=model)
-        raise without_traces(error)

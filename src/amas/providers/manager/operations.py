@@ -139,15 +139,13 @@ class Operations:
     async def discover(self) -> dict[str, bool]:
         """Register every installed plugin that is not registered yet.
 
-        Plugins are entry points of the group ``amas.providers``; see ``find_plugins``.
+        Plugins are entry points of the group ``amas.providers``; see ``find_plugins``. Each
+        runs in a process of its own.
 
         Returns:
-            For each one registered, whether it is ready.
-
-        Raises:
-            ProviderConfigError: One of them is unusable; then none is registered.
+            For each one registered, whether it is ready; why one is not is in ``status()``.
         """
-        # In a thread: it imports the plugins.
+        # In a thread: it reads what is installed.
         built = await asyncio.to_thread(build_plugins, frozenset(self._members.by_name))
         return await self._life.start_some([self._members.add(provider) for provider in built])
 
