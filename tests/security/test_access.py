@@ -23,6 +23,7 @@ from amas.providers.cli.app import app
 from amas.providers.errors import (
     AccessDeniedError,
     AllProvidersFailedError,
+    InvalidRequestError,
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
@@ -73,7 +74,7 @@ async def test_without_rules_everybody_may_do_everything() -> None:
     assert await House({}).ask(None, max_tokens=10**6) == "openai"
 
 
-@pytest.mark.parametrize("caller", [None, "agnet", "*", ""])
+@pytest.mark.parametrize("caller", [None, "agnet", "*"])
 async def test_with_rules_whoever_has_none_is_refused(caller: str | None) -> None:
     """One rule for one caller refuses all others, and those who say nothing."""
     house = House({"agent": {}})
@@ -82,6 +83,16 @@ async def test_with_rules_whoever_has_none_is_refused(caller: str | None) -> Non
     assert error.request_id
     assert ("did you mean 'agent'" in error.message) == (caller == "agnet")
     assert house.openai.calls == []
+
+
+@pytest.mark.parametrize("caller", ["", "x" * 201, 5, True, ["agent"], b"agent"], ids=repr)
+async def test_a_caller_is_a_text(caller: Any) -> None:
+    """Nothing else can be looked up, or recorded; and an empty one is not nobody."""
+    house = House({"*": {}, "agent": {"providers": ["local"]}})
+    with calling_as("agent"), pytest.raises(InvalidRequestError, match="1 to 200 characters"):
+        await house.ask(caller)
+    with calling_as(caller), pytest.raises(InvalidRequestError, match="1 to 200 characters"):
+        await house.ask(None)
 
 
 async def test_a_star_is_the_rule_of_all_others() -> None:
@@ -145,7 +156,7 @@ def test_a_pattern_with_a_slash_is_of_one_provider_and_one_without_of_all() -> N
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
-@pytest.mark.parametrize("value", [101, True, "100", 100.5], ids=str)
+@pytest.mark.parametrize("value", [101, True, "100", 100.5, 0, -1, 10**30], ids=str)
 async def test_more_tokens_than_allowed_are_refused(name: str, value: object) -> None:
     """Also what is no number: a vendor may read it in its own way."""
     house = House({"agent": {"max_tokens": 100}})
@@ -163,6 +174,43 @@ async def test_an_answer_whose_length_nobody_bounds_gets_the_bound_of_the_rule()
     await House({"agent": {"max_tokens": 100}}, strict, loose).ask()
     assert "max_tokens" not in strict.calls[0].kwargs
     assert loose.calls[0].kwargs["max_tokens"] == 100
+
+
+async def test_under_a_budget_every_answer_has_a_bound() -> None:
+    """Otherwise a call could cost more than was set aside; and below 1 is no bound."""
+    house = House({"agent": {"budget_tokens_per_day": 5000}})
+    await house.ask()
+    assert house.openai.calls[0].kwargs["max_tokens"] == 4096
+    assert (await house.denied(max_tokens=-1)).rule == "security.access.agent.max_tokens"
+    assert (await house.denied(max_tokens=10**7)).rule == (
+        "security.access.agent.budget_tokens_per_day"
+    )
+
+
+async def test_whatever_goes_into_the_prompt_counts_for_the_budget() -> None:
+    """Tools, a schema or a prediction are tokens like any other."""
+    house = House({"agent": {"budget_tokens_per_day": 1000, "max_tokens": 10}})
+    long = {"content": "word " * 2000}
+    for name in ("tools", "prediction", "response_format"):
+        error = await house.denied(**{name: [long] if name == "tools" else long})
+        assert error.rule == "security.access.agent.budget_tokens_per_day"
+
+
+async def test_a_request_that_was_overtaken_counts_for_the_budget() -> None:
+    """With hedging, what both may cost is set aside, and the slower one may be charged."""
+    slow = FakeProvider("slow", [Delay(float("inf"))])
+    fast = FakeProvider("fast", ["ok"])
+    rule = {"agent": {"budget_tokens_per_day": 50, "max_tokens": 20}}
+    house = House(rule, slow, fast, hedge={"after": 0.01, "max_share": 1.0})
+    assert await house.ask() == "fast"
+    assert house.total("tokens:agent") == 2 + 21
+    assert "42 tokens" in (await house.denied()).message
+
+
+async def test_a_provider_named_with_a_model_that_is_not_allowed_is_denied() -> None:
+    """Nobody else answers instead."""
+    house = House({"agent": {"models": ["gpt-*"]}})
+    assert (await house.denied(provider="local")).rule == "security.access.agent.models"
 
 
 async def test_calls_per_minute_are_counted_in_a_window_that_slides() -> None:
@@ -213,12 +261,13 @@ async def test_a_budget_in_dollars_is_kept_and_begins_anew_each_day() -> None:
 
 async def test_a_budget_in_tokens_counts_prompts_and_answers() -> None:
     """The upstream's count counts; without one, the estimate stays."""
-    house = House({"agent": {"budget_tokens_per_day": 1000}}, priced("p", tokens=400))
+    rule = {"agent": {"budget_tokens_per_day": 1000, "max_tokens": 500}}
+    house = House(rule, priced("p", tokens=400))
     await house.ask()
     assert house.total("tokens:agent") == 400
     await house.ask()
     assert (await house.denied()).rule == "security.access.agent.budget_tokens_per_day"
-    unknown = House({"agent": {"budget_tokens_per_day": 1000}}, priced("p"))
+    unknown = House(rule, priced("p"))
     await unknown.ask()
     assert unknown.total("tokens:agent") >= 500
 
@@ -389,7 +438,7 @@ def expected(
         )
         if fits:
             return name
-        if model == named and place == 0:
+        if place == 0 and (named is not None or by_name is not None):
             return None
     return None
 

@@ -90,15 +90,15 @@ def used(upstream: Upstream) -> list[str | None]:
 async def test_a_new_key_is_used_for_new_calls_once_it_is_checked(
     file: File, upstream: Upstream
 ) -> None:
-    """The check is a free request with the new key; then it is the only one."""
+    """The check is free: a listing that comes with the new key, and not without one."""
     async with ProviderManager.from_config(file.path) as manager:
         await manager.generate("a")
         upstream.keys = {OLD, NEW}
         await manager.rotate_key("one", NEW)
         await manager.generate("b")
         assert used(upstream) == [OLD, NEW]
-        assert upstream.requests[-2].endpoint == "models"
-        assert upstream.requests[-2].credential == NEW
+        assert [item.endpoint for item in upstream.requests[-4:-1]] == ["models"] * 3
+        assert [item.credential for item in upstream.requests[-4:-1]] == [NEW, NEW, None]
 
 
 async def test_a_key_that_is_not_accepted_changes_nothing(
@@ -113,6 +113,32 @@ async def test_a_key_that_is_not_accepted_changes_nothing(
     record = json.loads(caplog.records[-1].getMessage())
     assert (record["event"], record["changed"], record["provider"]) == ("key", False, "one")
     assert NEW not in caplog.text
+
+
+@pytest.mark.parametrize("status", [400, 402, 403, 404, 429])
+async def test_a_listing_that_proves_nothing_is_no_check(
+    file: File, upstream: Upstream, status: int
+) -> None:
+    """Then one token is asked for, and a key that is refused there is not taken."""
+    async with ProviderManager.from_config(file.path) as manager:
+        upstream.fault(status=status, on="models", times=None)
+        with pytest.raises(AuthenticationError):
+            await manager.rotate_key("one", NEW)
+        upstream.keys = {OLD, NEW}
+        await manager.rotate_key("one", NEW)
+        assert (await manager.generate("a"))["provider"] == "one"
+
+
+async def test_a_listing_for_everybody_is_no_check(file: File, upstream: Upstream) -> None:
+    """A vendor that shows its models without a key is asked for one token."""
+    async with ProviderManager.from_config(file.path) as manager:
+        upstream.keys = None
+        upstream.fault(status=401)
+        with pytest.raises(AuthenticationError):
+            await manager.rotate_key("one", NEW)
+        upstream.fault(status=422)
+        await manager.rotate_key("one", NEW)
+        assert manager.providers["one"].config.key_value == NEW
 
 
 async def test_a_provider_that_cannot_be_reached_keeps_its_key(upstream: Upstream) -> None:
@@ -295,6 +321,22 @@ async def test_a_reloaded_key_that_is_not_accepted_is_not_taken(
         assert (await manager.reload()).problems == []
         await manager.generate("b")
         assert used(upstream) == [OLD, NEW]
+
+
+async def test_a_reload_takes_no_provider_away_whose_key_is_lost(
+    file: File, upstream: Upstream
+) -> None:
+    """The reload says what is wrong, and the provider goes on as it was."""
+    async with ProviderManager.from_config(file.path) as manager:
+        (file.folder / "key").unlink()
+        changes = await manager.reload()
+        assert (changes.changed, changes.removed) == ([], [])
+        assert "one stays as it is: the file cannot be read" in changes.problems[0]
+        assert (await manager.generate("a"))["provider"] == "one"
+        file.row("one", api_key="file:key", enabled=False)
+        assert (await manager.reload()).changed == ["one"]
+        with pytest.raises(ProviderError, match="disabled"):
+            await manager.generate("a")
 
 
 async def test_a_reload_keeps_what_is_known_of_keys_that_stay(

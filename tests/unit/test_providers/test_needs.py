@@ -101,14 +101,18 @@ def test_an_image_needs_eyes(prompt: Prompt, needed: set[Capability]) -> None:
         ("x" * 400, {"system_prompt": "y" * 40}, 110),
         ("x" * 400, {"system_prompt": 5}, 100),
         (user("x" * 400) + user("y" * 40), {}, 110),
-        (user([{"type": "text", "text": "x" * 400}, AN_IMAGE]), {}, 100),
+        (user([{"type": "text", "text": "x" * 400}, AN_IMAGE]), {}, 1100),
         (user(["x" * 400]), {}, 0),
+        ("x" * 400, {"tools": ["y" * 36]}, 110),
+        ("x" * 400, {"prediction": {"content": "y" * 385}, "response_format": None}, 200),
+        ("日本語" * 100, {}, 315),
+        ("\ud800" * 100, {}, 105),
     ],
 )
 def test_the_length_of_a_prompt_is_estimated(
     prompt: Prompt, params: dict[str, Any], tokens: int
 ) -> None:
-    """Four characters are a token; all texts count, the data of an image does not."""
+    """Four characters are a token, or one of Japanese; an image is a thousand, whatever its data."""
     assert needs_of(prompt, params).prompt_tokens == tokens
 
 

@@ -32,6 +32,8 @@ POLICY_OUTCOMES: Final = tuple(
     str(item) for item in Outcome if item not in {Outcome.OK, Outcome.CANCELLED}
 )
 
+_MAX_KEY: Final = 4_096  # characters; servers take hardly more in a header
+
 _POLICY: Final[Mapping[str, type[StrEnum]]] = MappingProxyType(
     {"retry": Retry, "failover": Failover, "circuit": Effect}
 )
@@ -296,6 +298,8 @@ def key_problem(value: str) -> LiteralString | None:
     """Say why a text cannot be a key, if it cannot; the text is not in the answer."""
     if not value:
         return "is empty; give the key, or 'none' for a server that wants none"
+    if len(value) > _MAX_KEY:
+        return "has more than 4,096 characters, and no key is as long"
     # Anything else would be a header injection, or a key pasted with its line break.
     if not value.isascii() or not value.isprintable() or " " in value:
         return "has characters that no key has (space, control, non-ASCII)"

@@ -104,6 +104,15 @@ class ProviderBase(ABC):
         """
         return type(self)(replace(self.config, api_key=key, api_keys=()))
 
+    async def verify_key(self) -> None:  # noqa: B027 -- a start that went well is enough for most
+        """Make sure that the upstream accepts the key, before it takes the place of another.
+
+        By default a start that went well is enough.
+
+        Raises:
+            ProviderError: It does not, or that cannot be found out.
+        """
+
     def price_of(self, model: str | None) -> Price | None:
         """Return what a model costs; None if that is not known.
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # Gemini refuses a key with 400; 403 says only that a restricted key may not list models.
 _BAD_KEY = {401}
 _BAD_KEY_TEXT = "api key not valid"
+_NO_KEY = {400, 401, 403}
 _OK = 200
 _SERVER_ERRORS = 500
 
@@ -65,6 +66,28 @@ async def list_models(
         raise error
     names = _names(response.json())
     return [target.entry.strip_prefix(name) if target.entry else name for name in names]
+
+
+async def proves_key(
+    http: httpx.AsyncClient, target: Target, config: ProviderConfig, seconds: float
+) -> bool:
+    """Tell whether the listing comes with the key, and does not come without one.
+
+    Some vendors list their models for everybody, so that a listing says nothing of the key.
+
+    Args:
+        http: The provider's client.
+        target: Where to ask.
+        config: Whose key to show.
+        seconds: Limit for each step of the two requests.
+
+    Raises:
+        httpx.HTTPError: The server cannot be reached.
+    """
+    if (await _ask(http, target, config, seconds)).status_code != _OK:
+        return False
+    url = target.models_url or ""
+    return (await http.get(url, timeout=seconds)).status_code in _NO_KEY
 
 
 async def _ask(

@@ -14,7 +14,9 @@ from typing_extensions import override
 
 from ..base import BaseProvider, ProviderConfig
 from ..errors import (
+    BadResponseError,
     InvalidRequestError,
+    ModelNotFoundError,
     ProviderConfigError,
     ProviderConnectionError,
     ProviderError,
@@ -33,7 +35,7 @@ from ..types import (
 from . import litellm_codec as codec
 from .clocks import StreamClocks
 from .guard import guard
-from .health import check_models, list_models
+from .health import check_models, list_models, proves_key
 from .http_client import Wire, open_http
 from .litellm_rehearsal import rehearse
 from .litellm_request import build_call
@@ -175,6 +177,23 @@ class LiteLLMProvider(BaseProvider):
         except ProviderConfigError as error:
             # Its host resolves to what is refused. That may pass, so it is to be tried again.
             raise ProviderConnectionError(error.message, provider=self.name) from None
+
+    @override
+    async def verify_key(self) -> None:
+        """List models, or where that proves nothing of the key, ask for one token.
+
+        Raises:
+            ProviderError: The upstream does not accept the key, or does not answer.
+        """
+        await self._ready()
+        if self._http is not None and self.target.models_url is not None:
+            seconds = min(self.config.timeout, _PROBE_SECONDS)
+            work = proves_key(self._http, self.target, self.config, seconds)
+            if await guard(work, Wire(), seconds=seconds, provider=self.name, model=None):
+                return
+        with suppress(InvalidRequestError, ModelNotFoundError, BadResponseError):
+            # Who finds fault with the request has accepted the key.
+            await self.generate("ping", max_tokens=1)
 
     @override
     async def list_models(self) -> list[str]:

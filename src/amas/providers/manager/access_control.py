@@ -20,9 +20,6 @@ from .member import Member
 _MINUTE = 60
 _DAY = 24 * 3600
 
-# Tokens of an answer whose length nobody has bounded, until it is known.
-_TYPICAL_ANSWER = 500
-
 # A vendor may charge for these, although there is no answer that says how much.
 _PERHAPS_PAID = frozenset({Outcome.CANCELLED, Outcome.TIMEOUT, Outcome.STREAM_INTERRUPTED})
 
@@ -36,12 +33,16 @@ class Grant:
         request: The call.
         counters: Where budgets and limits are counted.
         wall: The time of day, in seconds since 1970.
+        at_once: How many providers may be asked beside each other.
     """
 
     rule: Rule
     request: Request
     counters: Counting
     wall: Callable[[], float]
+    at_once: int
+    _bound: int | None = None
+    _each: dict[str, float] = field(default_factory=dict)
     _reserved: dict[str, float] = field(default_factory=dict)
 
     def providers(self, chain: Sequence[Member]) -> list[Member]:
@@ -72,6 +73,7 @@ class Grant:
                 longer answers are asked for than are allowed.
         """
         bound = self.rule.longest_answer(self.request.params, self.request.caller)
+        self._bound = bound
         named = self.request.model
         owner = self.request.provider or next((member.name for member in candidates), None)
         allowed = []
@@ -79,8 +81,9 @@ class Grant:
             own = arguments[member.name]
             if self.rule.may_ask(member.name, own.get("model") or member.provider.model):
                 allowed.append(member)
-            elif named is not None and member.name == owner:
-                raise self._denied("models", f"ask for model {named!r} of {owner}")
+            elif member.name == owner and (named or self.request.provider):
+                model = named or member.provider.model
+                raise self._denied("models", f"ask for model {model!r} of {owner}")
             if bound is not None:
                 _put_bound(own, bound, member.provider.config.params)
         if candidates and not allowed:
@@ -112,9 +115,9 @@ class Grant:
             AccessDeniedError: That is more than is left of a limit.
         """
         await self._count_call()
-        answer = self.request.needs.answer_tokens
-        if answer is None:
-            answer = min(_TYPICAL_ANSWER, self.rule.max_tokens or _TYPICAL_ANSWER)
+        if not self.rule.has_budget:
+            return
+        answer = self._bound or self.request.needs.answer_tokens or 0
         prompt = self.request.needs.prompt_tokens
         prices = [_price_of(member, arguments[member.name]) for member in candidates]
         dearest = max((price.of(prompt, answer) for price in prices if price), default=0.0)
@@ -145,6 +148,7 @@ class Grant:
     async def _set_aside(self, name: str, unit: str, limit: float, amount: float) -> None:
         now = self.wall()
         key = f"{unit}:{self.rule.caller}:{time.strftime('%Y-%m-%d', time.gmtime(now))}"
+        self._each[key], amount = amount, amount * self.at_once
         total = (await self.counters.add({key: amount}, 2 * _DAY))[key]
         self._reserved[key] = amount
         # What is used up is refused also to a call that costs nothing.
@@ -153,35 +157,42 @@ class Grant:
             used = f"{total - amount:.6g} of {limit:g} {unit} are used or set aside today"
             raise self._denied(
                 name,
-                f"make this call, for which up to {amount:.6g} {unit} are set aside: {used}",
+                f"make this call, for which up to {amount:.6g} {unit} are set aside (fewer max_tokens,"
+                f" fewer {unit}): {used}",
                 retry_after=_DAY - now % _DAY,
             )
 
-    async def settle(self, *, tokens: object, usd: object) -> None:
-        """Count what an answer has cost in place of what was set aside.
+    async def settle(self, attempts: Sequence[Attempt], *, tokens: object, usd: object) -> None:
+        """Count what a call has cost in place of what was set aside.
 
         Args:
-            tokens: Tokens used; what was set aside stays if it is no number above 0.
+            attempts: The records of its attempts; a vendor may charge for some that failed.
+            tokens: Tokens of the answer; the estimate stays if it is no number above 0.
             usd: US dollars; likewise if it is no number.
         """
-        actual = {"tokens": tokens or None, "usd": usd}
-        owed = {
-            key: float(spent) - amount
-            for key, amount in self._reserved.items()
-            if isinstance(spent := actual[key.partition(":")[0]], int | float)
+        answer = {"tokens": tokens or None, "usd": usd}
+        costs = {
+            key: float(cost)
+            if isinstance(cost := answer[key.partition(":")[0]], int | float)
+            else self._each[key]
+            for key in self._reserved
         }
-        await self._correct(owed)
+        await self._charge(costs, attempts)
 
     async def settle_failure(self, attempts: Sequence[Attempt]) -> None:
-        """Give back what was set aside, unless a vendor may charge for what was tried."""
-        if not any(record["outcome"] in _PERHAPS_PAID for record in attempts):
-            await self.give_back()
+        """Count what a vendor may charge for a call that brought nothing."""
+        await self._charge({}, attempts)
 
     async def give_back(self) -> None:
         """Give back what was set aside: nothing was sent."""
-        await self._correct({key: -amount for key, amount in self._reserved.items()})
+        await self._charge({}, ())
 
-    async def _correct(self, owed: Mapping[str, float]) -> None:
+    async def _charge(self, costs: Mapping[str, float], attempts: Sequence[Attempt]) -> None:
+        unanswered = sum(record["outcome"] in _PERHAPS_PAID for record in attempts)
+        owed = {
+            key: costs.get(key, 0.0) + unanswered * self._each[key] - amount
+            for key, amount in self._reserved.items()
+        }
         self._reserved = {}
         if owed:
             await self.counters.add(owed, 2 * _DAY)
@@ -207,6 +218,7 @@ class AccessControl:
         counters: Where budgets and limits are counted.
         audit: Where decisions are recorded.
         wall: The time of day, in seconds since 1970.
+        at_once: How many providers a call may ask beside each other.
     """
 
     def __init__(
@@ -215,11 +227,14 @@ class AccessControl:
         counters: Counting,
         audit: AuditLog,
         wall: Callable[[], float] = time.time,
+        *,
+        at_once: int = 1,
     ) -> None:
         self.rules = rules
         self._counters = counters
         self._audit = audit
         self._wall = wall
+        self._at_once = at_once
 
     def grant(self, request: Request) -> Grant | None:
         """Return what the caller's rule leaves of a call; None if there are no rules.
@@ -229,7 +244,8 @@ class AccessControl:
         """
         if not self.rules:
             return None
-        return Grant(find_rule(self.rules, request.caller), request, self._counters, self._wall)
+        rule = find_rule(self.rules, request.caller)
+        return Grant(rule, request, self._counters, self._wall, self._at_once)
 
     def allowed(self, grant: Grant, candidates: Sequence[Member]) -> None:
         """Record that a call was allowed, and to whom it may go."""

@@ -55,10 +55,10 @@ class Plan:
                 await self.grant.settle_failure(error.attempts)
             raise
 
-    async def settle(self, tokens: object, usd: object) -> None:
+    async def settle(self, attempts: Sequence[Attempt], tokens: object, usd: object) -> None:
         """Count what the answer has cost for its caller."""
         if self.grant is not None:
-            await self.grant.settle(tokens=tokens, usd=usd)
+            await self.grant.settle(attempts, tokens=tokens, usd=usd)
 
 
 class Dispatcher:
@@ -103,7 +103,7 @@ class Dispatcher:
             opened = await self._loop.run(course, plan.candidates, everybody=plan.everybody)
         result = with_records(opened.value, opened.settle(Outcome.OK))
         await _count_tokens(opened.member, request, result["tokens_used"])
-        await plan.settle(result["tokens_used"], result["cost_usd"])
+        await plan.settle(result["attempts"], result["tokens_used"], result["cost_usd"])
         return result
 
     async def stream(
@@ -136,7 +136,7 @@ class Dispatcher:
                         member = self._members.by_name.get(chunk.provider)
                         if member is not None:  # not removed meanwhile
                             await _count_tokens(member, request, used)
-                        await plan.settle(used, chunk.cost_usd)
+                        await plan.settle(chunk.attempts, used, chunk.cost_usd)
                     yield chunk
 
     async def first(self, request: Request) -> Member | None:

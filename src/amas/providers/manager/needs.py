@@ -8,9 +8,18 @@ from typing import Any
 from ..base import ProviderBase
 from ..types import Capability, Needs, Prompt
 
-# English text has about four characters a token (OpenAI's tokenizer guide). Other languages
-# have fewer, so this errs towards asking; who is asked too much says so, and a larger window follows.
+# English text has about four characters a token (OpenAI's tokenizer guide).
+# An estimate: who is asked too much says so, and a larger window follows.
 _CHARACTERS_PER_TOKEN = 4
+
+# So one of Chinese or Japanese counts as about a token a character.
+_BEYOND_ASCII = 1.6
+
+# About a thousand tokens, as the large vendors count a picture.
+_IMAGE = 4000
+
+# What goes into the prompt, too, where it is given.
+_LONG_PARAMETERS = ("tools", "response_format", "prediction")
 
 # More than any model writes; a larger number of a caller's must not overflow a price.
 _LONGEST_ANSWER = 10**9
@@ -34,10 +43,12 @@ def needs_of(prompt: Prompt, params: Mapping[str, Any]) -> Needs:
     if (wanted := _format(params.get("response_format"))) is not None:
         capabilities.add(wanted)
     system = params.get("system_prompt")
-    length = len(system) if isinstance(system, str) else 0
+    length = _weight(system) if isinstance(system, str) else 0
+    length += sum(len(str(params[name])) for name in _LONG_PARAMETERS if params.get(name))
     for text, is_image in _parts(prompt):
-        length += len(text)
+        length += _weight(text)
         if is_image:
+            length += _IMAGE
             capabilities.add(Capability.VISION)
     longest = params.get("max_completion_tokens") or params.get("max_tokens")
     return Needs(
@@ -47,6 +58,14 @@ def needs_of(prompt: Prompt, params: Mapping[str, Any]) -> Needs:
             min(longest, _LONGEST_ANSWER) if isinstance(longest, int) and longest > 0 else None
         ),
     )
+
+
+def _weight(text: str) -> int:
+    """Return the length of a text, as if it were English."""
+    if text.isascii():
+        return len(text)
+    beyond = len(text.encode("utf-8", "surrogatepass")) - len(text)
+    return len(text) + round(_BEYOND_ASCII * beyond)
 
 
 def lacks(provider: ProviderBase, needs: Needs) -> frozenset[Capability]:

@@ -64,7 +64,11 @@ class Operations:
         self._rules = request_rules(security)
         self._audit = AuditLog(wall)
         self._access = AccessControl(
-            access_rules(security), self._members.counters, self._audit, wall
+            access_rules(security),
+            self._members.counters,
+            self._audit,
+            wall,
+            at_once=1 if self.settings.hedge is None else 2,
         )
         self._dispatcher = Dispatcher(
             self.settings, self._members, self._access, self._life, Tools(clock, random)

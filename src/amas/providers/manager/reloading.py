@@ -72,6 +72,10 @@ class Reloading:
                 await self._add(provider, changes)
             elif member.config == provider.config:
                 continue
+            elif provider.config.disabled_reason and member.config.enabled:
+                # Nobody wished for that: a key that is not to be had, for one.
+                reason = provider.config.disabled_reason
+                changes.problems.append(f"{provider.name} stays as it is: {reason}")
             elif _without_keys(member.config) == _without_keys(provider.config):
                 changes.problems += await self._rotation.adopt(member, provider, cause="reload")
                 changes.rekeyed.append(provider.name)

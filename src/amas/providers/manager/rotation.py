@@ -115,16 +115,17 @@ class Rotation:
         Raises:
             ProviderError: It does not work; what was opened is given back.
         """
-        taken = False
+        provider, taken = lane.provider, False
         try:
-            taken = await check_lane(lane)
+            if not await check_lane(lane):
+                raise provider.last_error or ProviderError(
+                    "the new key could not be checked", provider=provider.name
+                )
+            await provider.verify_key()
+            taken = True
         finally:
             if not taken:
-                await shut_down(lane.provider)
-        if not taken:
-            raise lane.provider.last_error or ProviderError(
-                "the new key could not be checked", provider=lane.provider.name
-            )
+                await shut_down(provider)
 
     def _exchange(self, member: Member, lanes: Sequence[Lane]) -> None:
         gone = [lane for lane in member.lanes if lane not in lanes]

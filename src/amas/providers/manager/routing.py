@@ -19,6 +19,8 @@ from .status import describe
 # Tokens of an answer whose length nobody has bounded, for comparing prices.
 _TYPICAL_ANSWER = 500
 
+_LONGEST_CALLER = 200
+
 
 def make_request(
     prompt: Prompt,
@@ -54,6 +56,7 @@ def make_request(
     """
     allowed = check_seconds("deadline", seconds)
     _check_prompt(prompt)
+    _check_caller(caller)
     own = dict(params)
     model = own.pop("model", None)
     if system_prompt is not None:
@@ -90,6 +93,14 @@ def check_seconds(name: str, seconds: object) -> float:
         return float(seconds)
     except OverflowError:  # more than a float holds is for ever
         return math.inf
+
+
+def _check_caller(caller: object) -> None:
+    named = isinstance(caller, str) and 0 < len(caller) <= _LONGEST_CALLER
+    if caller is not None and not named:
+        raise InvalidRequestError(
+            f"caller must be a text of 1 to {_LONGEST_CALLER} characters, or None"
+        )
 
 
 def _check_most(most: object) -> int | None:

@@ -75,4 +75,4 @@ class KeyChange(Event):
     @property
     @override
     def serious(self) -> bool:
-        return True
+        return not self.changed

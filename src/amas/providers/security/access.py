@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,6 +14,9 @@ EVERYBODY_ELSE: Final = "*"
 
 # The parameters that bound an answer's length; vendors know one or the other.
 LENGTHS: Final = ("max_tokens", "max_completion_tokens")
+
+# Tokens of an answer under a budget where neither call nor rule bounds it.
+_LONGEST_UNASKED: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +59,34 @@ class Rule:
             fnmatchcase(full if "/" in pattern else model or "", pattern) for pattern in self.models
         )
 
+    @property
+    def has_budget(self) -> bool:
+        """Whether what calls cost is counted."""
+        return (self.budget_usd_per_day, self.budget_tokens_per_day) != (None, None)
+
     def longest_answer(self, params: Mapping[str, Any], caller: str | None) -> int | None:
         """Return the bound to put on an answer's tokens; None if none is needed, or one is there.
+
+        With a budget an answer without a bound gets one, too: what it may cost is set aside.
 
         Raises:
             AccessDeniedError: More are asked than are allowed.
         """
-        if self.max_tokens is None:
+        bound = self.max_tokens
+        if bound is None and self.has_budget:
+            bound = _LONGEST_UNASKED
+        if bound is None:
             return None
         asked = [params[name] for name in LENGTHS if params.get(name) is not None]
+        most = self.max_tokens or sys.maxsize
         for value in asked:
-            if isinstance(value, bool) or not isinstance(value, int) or value > self.max_tokens:
+            # Below 1 is "no limit" to some vendors.
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most:
+                only = f"1 to {self.max_tokens}" if self.max_tokens else "whole numbers from 1"
                 raise self.denied(
-                    caller, "max_tokens", f"ask for {value!r} tokens, only for {self.max_tokens}"
+                    caller, "max_tokens", f"ask for {value!r:.40} tokens, only {only}"
                 )
-        return None if asked else self.max_tokens
+        return None if asked else bound
 
     def denied(
         self,
@@ -111,6 +128,11 @@ def find_rule(rules: Mapping[str, Rule], caller: str | None) -> Rule:
     rule = rules.get(caller or EVERYBODY_ELSE) or rules.get(EVERYBODY_ELSE)
     if rule is not None and caller != EVERYBODY_ELSE:
         return rule
+    if caller == EVERYBODY_ELSE:
+        raise AccessDeniedError(
+            "'*' stands for all others in security.access, and is no caller; say who calls",
+            rule="security.access",
+        )
     names = sorted(rules.keys() - {EVERYBODY_ELSE})
     who = "a call without a caller" if caller is None else f"caller {caller!r}"
     hint = "" if caller is None else suggestion(caller, names)

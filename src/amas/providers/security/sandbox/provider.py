@@ -142,6 +142,11 @@ class SandboxedProvider(BaseProvider):
         return answers.embedding_from_data(answer, provider=self.name)
 
     @override
+    async def verify_key(self) -> None:
+        """Let the child make sure of its key; as ``ProviderBase.verify_key``."""
+        await self._ask("verify_key", {})
+
+    @override
     async def list_models(self) -> list[str]:
         """Let the child name the models that can be asked."""
         return answers.names_from_data(await self._ask("list_models", {}))
