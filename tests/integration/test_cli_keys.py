@@ -203,11 +203,17 @@ def test_a_key_as_argument_is_refused_and_not_repeated(
         (["set", "openai"], "", "no key was given"),
         (["set", "openai"], "two words", "a key is one word"),
         (["set", "openai"], "kéy", "has characters that no key has"),
+        *((["set", "openai"], "x" * length, "more than 4,096") for length in (4_097, 70_000)),
+        (["rotate", "openai"], "x" * 4_097, "more than 4,096"),
+        *(
+            (["set", "openai"], reference, "this is a reference, not a key")
+            for reference in ("${HOME}", "file:/etc/passwd", "keyring:a/b", "enc:v1:x")
+        ),
         (["set", "several"], "k", "'several' has api_keys; say which with --key N"),
         (["set", "several", "--key", "4"], "k", "'several' has 2 api_keys"),
         (["set", "openai", "--key", "1"], "k", "'openai' has no list api_keys"),
         (["rotate", "groq"], "k", "use `keys set` for its first key"),
-        (["rotate-master", "--new"], "", "--new needs security.master_key to be file:"),
+        (["rotate-master", "--new"], "", "--new needs providers.security.master_key to be file:"),
         (
             ["encrypt", "--print", "openai", "--field", "timeout"],
             "",
@@ -215,7 +221,7 @@ def test_a_key_as_argument_is_refused_and_not_repeated(
         ),
         (["encrypt", "--print", "opnai"], "", "did you mean 'openai'?"),
     ],
-    ids=lambda value: "-".join(value) if isinstance(value, list) else None,
+    ids=lambda value: "-".join(value)[:60] if isinstance(value, list) else str(value)[:40],
 )
 def test_what_cannot_be_done_is_said(
     house: House, arguments: list[str], given: str, phrase: str
@@ -246,6 +252,89 @@ def test_what_is_needed_is_said(house: House, tmp_path: Path) -> None:
     done = house.run("encrypt")
     assert "no cannot be used: No such file" in done.err.replace("the file", "no")
     assert "there is no master key" in done.err
+
+
+def test_a_master_key_outside_of_providers_is_noticed(house: House) -> None:
+    """A section security at the top level is not read; it is said that it belongs elsewhere."""
+    house.masters = []
+    house.config.write_text("security: {master_key: 'file:m'}\nproviders: {llm: {a: {}}}\n")
+    for command in ("encrypt", "list"):
+        assert "security.master_key stands outside of providers:" in house.run(command).err
+    assert "providers.security.master_key as file:" in house.run("encrypt").err
+    house.config.write_text("security: {other: 1}\nproviders: {llm: {a: {}}}\n")
+    assert "stands outside" not in house.run("encrypt").err
+
+
+def test_a_master_key_that_does_not_fit_does_not_seal(house: House, fake_key: str) -> None:
+    """If no other sealed value is of it nothing is sealed; if only some open, that is said."""
+    assert house.run("set", "openai", given=fake_key).code == 0
+    right = house.masters
+    house.masters = [generate()]
+    before = house.config.read_bytes()
+    for arguments in (["set", "groq"], ["rotate", "anthropic", "--no-check"], ["encrypt"]):
+        done = house.run(*arguments, given=fake_key)
+        assert done.code == 2
+        assert f"use that of id {MasterKey(right[0]).id}; if it is lost, remove" in done.err
+    assert house.config.read_bytes() == before
+    # The only sealed value may be set anew, whatever it was sealed with.
+    assert house.run("set", "openai", "--dry-run", given=fake_key).code == 0
+    house.masters += right
+    assert house.run("set", "groq", given=fake_key).code == 0
+    del house.masters[1]
+    for arguments in (["set", "anthropic"], ["encrypt"]):
+        done = house.run(*arguments, given=fake_key)
+        assert done.code == 0
+        assert "warning: does not open: providers.llm.openai.api_key; see" in done.err
+
+
+# What is no key although it stands where one is expected, and what is said about it.
+BROKEN = """\
+providers:
+    llm:
+        openai: {api_key: 12345678, apikey: opaque, timeouts: 3}
+        mistral: opaque
+        groq: {api_keys: opaque}
+        cohere: {api_keys: [1], proxy: }
+"""
+
+
+def test_what_is_broken_is_listed_and_left(house: House, fake_key: str) -> None:
+    """Numbers, texts in the place of rows and misspelt fields are named, and never shown."""
+    house.config.write_text(BROKEN)
+    rows = house.listed()
+    assert {name: row["mark"].split()[-1] for name, row in rows.items()} == {
+        "openai.api_key": "quotes",
+        "openai.apikey": "'api_key'?)",
+        "mistral.None": "text",
+        "groq.api_keys": "text",
+        "cohere.api_keys[0]": "quotes",
+    }
+    done = house.run("list")
+    assert done.code == 1
+    assert "`amas-providers check` tells more" in done.err
+    encrypted = house.run("encrypt")
+    assert encrypted.code == 1
+    assert encrypted.err.count("is left: ") == len(rows)
+    assert "no key stands there" not in encrypted.err
+    assert "opaque" not in done.out + done.err + encrypted.err
+    assert house.run("set", "anthropic", given="x" * 4_096).code == 0
+    for arguments in (["set", "mistral"], ["set", "groq", "--key", "1"]):
+        assert "must be a" in house.run(*arguments, given=fake_key).err
+    house.config.write_text("providers: {llm: [openai]}")
+    assert house.listed()["None.llm"]["kept"] == "broken"
+    assert "llm: must be a mapping" in house.run("set", "openai", given=fake_key).err
+    house.config.write_text("providers:\n")
+    assert house.listed() == {}
+    assert "is not configured" in house.run("rotate", "openai", given=fake_key).err
+
+
+def test_a_key_in_the_place_of_a_name_is_not_shown(house: House, fake_key: str) -> None:
+    """A provider whose name is shaped like a key is masked by every command."""
+    house.config.write_text(f"providers: {{llm: {{{fake_key}: {{api_key: opaque}}}}}}")
+    for arguments in (["list"], ["list", "--json"], ["encrypt"]):
+        done = house.run(*arguments)
+        assert done.code == 0
+        assert fake_key not in done.out + done.err
 
 
 # --- how a key comes in ---------------------------------------------------------------------------
@@ -570,6 +659,16 @@ def test_a_link_stays_a_link_and_leftovers_go(tmp_path: Path) -> None:
     assert [each.name for each in target.iterdir()] == ["c.yaml"]
 
 
+def test_a_file_of_two_names_is_left(house: House, fake_key: str) -> None:
+    """What stands in a hard-linked file would stay under the other name, so it is refused."""
+    house.config.with_name("other").hardlink_to(house.config)
+    for arguments in (["encrypt"], ["encrypt", "--dry-run"], ["set", "openai"]):
+        done = house.run(*arguments, given=fake_key)
+        assert done.code == 2
+        assert "this file has 2 names" in done.err
+    assert house.changed() == []
+
+
 def test_the_temporary_file_is_private_before_it_has_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -615,7 +714,9 @@ def test_generate_master_does_not_overwrite(house: House) -> None:
     file.write_text("precious")
     done = house.run("generate-master", "-o", str(file))
     assert (done.code, file.read_text()) == (2, "precious")
-    assert "File exists" in done.err
+    assert "choose another name" in done.err
+    done = house.run("generate-master", "-o", str(file / "inner"))
+    assert (done.code, "cannot be written: Not a directory" in done.err) == (2, True)
     done = house.run("generate-master")
     assert done.code == 0
     assert f"master key {MasterKey(Secret(done.out)).id}" in done.err
@@ -661,14 +762,39 @@ def test_a_value_is_replaced_in_the_text_itself(text: bytes, path: Any, expected
     [
         "providers: {llm: {a: {api_key: &k x}, b: {api_key: *k}}}",
         "providers: {llm: {a: &a {api_key: x}, b: *a}}",
+        "providers: {llm: {a: &a {api_key: x}, b: {<<: *a}}}",
+        "x: &x {api_key: x}\nproviders: {llm: {a: {<<: [*x]}}}",
     ],
 )
 def test_a_shared_value_is_not_replaced(text: str) -> None:
     """What an alias shares is sealed for one place only, so it must be written out first."""
     with pytest.raises(
-        ProviderConfigError, match=r"c:1:\d+: .*api_key: is shared through an anchor"
+        ProviderConfigError, match=r"c:\d:\d+: .*api_key: is shared through an anchor"
     ):
         YamlText("c", text.encode()).replace({("llm", "a", "api_key"): "enc:v1:t"})
+
+
+def test_a_value_that_others_merge_but_do_not_use_is_replaced() -> None:
+    """Only what is in effect counts; what stands outside of providers may be anything."""
+    text = (
+        "x: &x {<<: *x, a: 1}\ny: {<<: 5}\n? [a]\n: 1\n"
+        "providers: {llm: {a: &a {api_key: x}, b: {<<: *a, api_key: y}}}"
+    )
+    after = YamlText("c", text.encode()).replace({("llm", "a", "api_key"): "enc:v1:t"})
+    assert after.decode() == text.replace("api_key: x", 'api_key: "enc:v1:t"')
+
+
+def test_set_goes_before_what_is_merged(house: House, fake_key: str) -> None:
+    """A row that has its key from another one gets one of its own; the other row stays."""
+    text = "providers:\n  llm:\n    openai: &o {api_key: opaque}\n    mistral: {<<: *o}\n"
+    house.config.write_text(text)
+    done = house.run("set", "mistral", given=fake_key)
+    assert (done.code, "in place of" in done.err) == (0, False)
+    assert house.keys() == {"openai": "opaque", "mistral": fake_key}
+    house.config.write_text(text)
+    for arguments in (["set", "openai"], ["encrypt"]):
+        assert "is shared through an anchor" in house.run(*arguments, given=fake_key).err
+    assert house.config.read_text() == text
 
 
 T = "enc:v1:t"

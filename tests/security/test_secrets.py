@@ -123,8 +123,31 @@ def test_another_master_key_is_named() -> None:
     message = refusal(token(), OPENAI, OTHER)
     assert f"sealed with the master key of id {MASTER.id}" in message
     assert f"configured: {OTHER.id}" in message
-    with pytest.raises(ProviderConfigError, match=rf"{MASTER.id}, and none is configured"):
+    with pytest.raises(ProviderConfigError, match=rf"{MASTER.id}, and none can be read"):
         open_sealed(token(), OPENAI, ())
+
+
+@pytest.mark.parametrize(
+    ("place", "end"),
+    [
+        ("llm.a.api_key", " with `amas-providers keys set a`"),
+        ("llm.a.api_keys[1]", " with `amas-providers keys set a --key 2`"),
+        ('llm."a.b".api_key', " with `amas-providers keys set a.b`"),
+        ("llm.a.proxy", ""),
+    ],
+)
+def test_a_value_that_does_not_open_says_how_to_set_it_again(place: str, end: str) -> None:
+    """Whatever is wrong with it, the refusal ends with the command, if it is a provider's key."""
+    place = f"providers.{place}"
+    for text, masters in (
+        (token(), [MASTER]),
+        (token(), [OTHER]),
+        (token(), []),
+        ("enc:v1:", [MASTER]),
+    ):
+        with pytest.raises(ProviderConfigError) as caught:
+            open_sealed(text, place, masters)
+        assert caught.value.message.endswith(f" set it again{end}")
 
 
 def test_a_forged_id_does_not_bring_a_wrong_key_to_open_it() -> None:
@@ -339,7 +362,7 @@ def test_the_variable_is_the_default_of_the_master_key() -> None:
     assert settings.security.master_key == (text_of(MASTER),)
     assert load({"master_key": None}, environ, a=sealed).disabled == {}
     chosen = load({"master_key": "${NO}"}, environ, a=sealed)
-    assert "none is configured" in chosen.disabled["a"]
+    assert "none can be read" in chosen.disabled["a"]
     assert "security.master_key: ${NO} is not set" in "".join(chosen.warnings)
 
 

@@ -14,7 +14,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ import yaml
 
 from ..providers.errors import ProviderConfigError
 from .document import Document, Path, dotted
-from .yaml_nodes import UNBRACES
+from .yaml_nodes import TAG, UNBRACES
 from .yaml_source import parse_yaml, shield
 
 _SAFE: Final = re.compile(r"[A-Za-z0-9:_-]+")
@@ -69,12 +69,13 @@ class YamlText:
             ProviderConfigError: One of them is shared through an anchor, so it cannot be changed.
         """
         root = self._nodes()
-        times = Counter(map(id, _nodes(root)))
+        uses = _uses(root)
         text = self._text
-        nodes = {path: _find(root, (_ROOT, *path)) for path in values}
-        for path, node in sorted(nodes.items(), key=lambda item: -item[1].start_mark.index):
-            if times[id(node)] > 1:
-                raise self._refuse(path, "is shared through an anchor; write it out")
+        trails = {path: _trail(root, (_ROOT, *path)) for path in values}
+        for path, trail in sorted(trails.items(), key=lambda item: -item[1][-1].start_mark.index):
+            if any(uses[id(each)] > 1 for each in trail):
+                raise self._refuse(path, "is shared through an anchor (&, *, <<); write it out")
+            node = trail[-1]
             begin, end = node.start_mark.index, node.end_mark.index
             end -= len(text[begin:end]) - len(text[begin:end].rstrip())  # of a block of lines
             text = f"{text[:begin]}{_quoted(values[path], node.style)}{text[end:]}"
@@ -102,15 +103,21 @@ class YamlText:
             return self._checked(self._inserted(path, value), expected[_ROOT], path)
         return self._checked(self._round_trip(path, value), expected[_ROOT], path)
 
+    def has_own(self, path: Path) -> bool:
+        """Whether something is written at a place, rather than brought there by ``<<``."""
+        return self._walk((_ROOT, *path))[-1] == ()
+
+    def has_outside(self, path: Path) -> bool:
+        """Whether something is written at the top level that has its place in ``providers``."""
+        return self._walk(path)[-1] == ()
+
     def _nodes(self) -> Any:
         # The parser in C counts in bytes; this one in characters.
         return yaml.compose(shield(self._text), Loader=yaml.SafeLoader)
 
     def _inserted(self, path: Path, value: str) -> str:
         """Put an entry on a line behind the last one of its mapping or list, or into its braces."""
-        key, node, rest = None, self._nodes(), (_ROOT, *path)
-        while rest and (found := _child(node, rest[0])) is not None:
-            (key, node), rest = found, rest[1:]
+        key, node, rest = self._walk((_ROOT, *path))
         if not rest:
             raise self._refuse(path, "is there already")
         entry = _quoted(value, None)
@@ -129,6 +136,13 @@ class YamlText:
         at = _end_of_line(self._text, _last(key, node))
         newline = "\r\n" if "\r\n" in self._text else "\n"
         return f"{self._text[:at]}{newline}{' ' * column}{entry}{self._text[at:]}"
+
+    def _walk(self, path: Path) -> tuple[Any, Any, Path]:
+        """Go as far as a path is written; return the last key and value, and the rest of it."""
+        key, node, rest = None, self._nodes(), path
+        while rest and (found := _child(node, rest[0])) is not None:
+            (key, node), rest = found, rest[1:]
+        return key, node, rest
 
     def _round_trip(self, path: Path, value: str) -> str:
         from ruamel.yaml import YAML  # noqa: PLC0415 -- only this needs it, and it takes time
@@ -163,25 +177,56 @@ class YamlText:
         )
 
 
-def _nodes(node: yaml.Node, seen: frozenset[int] = frozenset()) -> Iterator[yaml.Node]:
-    """Go through all nodes; those behind an alias come once more, but not in circles."""
-    yield node
-    if id(node) in seen or isinstance(node, yaml.ScalarNode):
-        return
-    inner = seen | {id(node)}
-    for child in node.value:
-        for each in child if isinstance(child, tuple) else (child,):
-            yield from _nodes(each, inner)
+def _entries(node: yaml.MappingNode) -> list[tuple[Any, Any]]:
+    """Return the entries that a mapping has in effect: its own, then what ``<<`` brings."""
+    found: dict[Any, tuple[Any, Any]] = {}
+    seen: set[int] = set()
+    left: list[yaml.Node] = [node]
+    while left:
+        each = left.pop()
+        if id(each) in seen or not isinstance(each, yaml.MappingNode):
+            continue
+        seen.add(id(each))
+        merged: list[yaml.Node] = []
+        for key, value in each.value:
+            if key.tag == TAG + "merge":
+                merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
+            else:
+                found.setdefault(_name(key), (key, value))
+        left += reversed(merged)
+    return list(found.values())
 
 
-def _find(node: Any, path: Path) -> yaml.ScalarNode:
+def _uses(root: yaml.Node) -> Counter[int]:
+    """Count by how many places each node is used."""
+    uses: Counter[int] = Counter()
+    left = [root]
+    while left:
+        node = left.pop()
+        inner = node.value if isinstance(node, yaml.SequenceNode) else ()
+        if isinstance(node, yaml.MappingNode):
+            inner = [each for entry in _entries(node) for each in entry]
+        for child in inner:
+            uses[id(child)] += 1
+            if uses[id(child)] == 1:
+                left.append(child)
+    return uses
+
+
+def _trail(node: Any, path: Path) -> list[Any]:
+    """Return the nodes on the way to a value that is there, the value last."""
+    trail = []
     for part in path:
         if isinstance(part, int):
             node = node.value[part]
         else:
-            node = next(value for key, value in node.value if key.value == part)
-    assert isinstance(node, yaml.ScalarNode)
-    return node
+            node = next(value for key, value in _entries(node) if _name(key) == part)
+        trail.append(node)
+    return trail
+
+
+def _name(key: yaml.Node) -> Any:
+    return key.value.translate(UNBRACES) if isinstance(key, yaml.ScalarNode) else id(key)
 
 
 def _child(node: Any, part: str | int) -> tuple[Any, Any] | None:
@@ -189,7 +234,7 @@ def _child(node: Any, part: str | int) -> tuple[Any, Any] | None:
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
         return (None, node.value[part]) if part < len(node.value) else None
     entries = node.value if isinstance(node, yaml.MappingNode) else ()
-    return next((entry for entry in entries if entry[0].value == part), None)
+    return next((entry for entry in entries if _name(entry[0]) == part), None)
 
 
 def _last(key: Any, node: Any) -> int:

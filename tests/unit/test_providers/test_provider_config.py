@@ -55,6 +55,7 @@ def test_key_becomes_a_secret(key: str) -> None:
         ("api_key", "two words", "characters that no key has"),
         ("api_key", "line\r\nX-Evil: 1", "characters that no key has"),
         ("api_key", "schlüssel", "characters that no key has"),
+        pytest.param("api_key", "x" * 4_097, "more than 4,096 characters", id="api_key-too-long"),
         ("timeout", 0, "number of seconds above 0"),
         ("timeout", -1, "number of seconds above 0"),
         ("timeout", None, "number of seconds above 0"),

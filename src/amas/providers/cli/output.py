@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from ..secret import scrub
+
 if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.table import Table
@@ -28,7 +30,8 @@ _STYLES = {
 
 def say(text: str) -> None:
     """Tell the person at the terminal something that is not the answer."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 -- printing is a command's work
+    # A name in a configuration may be a key that was pasted into the wrong place.
+    print(scrub(text), file=sys.stderr, flush=True)  # noqa: T201 -- printing is a command's work
 
 
 def answer(text: str, *, end: str = "\n") -> None:

@@ -7,8 +7,10 @@ to another provider or another field it does not open.
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -26,11 +28,8 @@ _NONCE_BYTES: Final = 12
 _TIME_BYTES: Final = 8
 _TAG_BYTES: Final = 16
 _FORM: Final = re.compile(r"enc:v1:([0-9a-f]{8}):([A-Za-z0-9_-]+)")
-# A provider's key may become one of several, and the order of several may change.
-_ONE_OF_SEVERAL: Final = re.compile(r'(llm\.(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"))\.api_keys\[\d+\]')
-_MANGLED: Final = (
-    "this is not written as enc:v1: values are, so something in it was changed; set the key again"
-)
+_KEY: Final = re.compile(r'llm\.([A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*")\.api_key(?:s\[(\d+)\])?')
+_AGAIN: Final = "set it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +59,26 @@ def purpose_of(place: str) -> str:
         The purpose, such as ``llm.openai.api_key``: the same for all keys of a provider.
     """
     purpose = place.removeprefix("providers.")
-    several = _ONE_OF_SEVERAL.fullmatch(purpose)
-    return f"{several[1]}.api_key" if several else purpose
+    # A provider's key may become one of several, and the order of several may change.
+    key = _KEY.fullmatch(purpose)
+    return f"llm.{key[1]}.api_key" if key else purpose
+
+
+def advice(place: str) -> str:
+    """Return how what stands at a place is set again.
+
+    Args:
+        place: As for ``purpose_of``.
+
+    Returns:
+        An instruction, with the command where it is a provider's key.
+    """
+    key = _KEY.fullmatch(place.removeprefix("providers."))
+    if key is None:
+        return _AGAIN
+    name = json.loads(key[1]) if key[1].startswith('"') else key[1]
+    which = f" --key {int(key[2]) + 1}" if key[2] else ""
+    return f"{_AGAIN} with `amas-providers keys set {shlex.quote(name)}{which}`"
 
 
 def seal(value: Secret, place: str, master: MasterKey, *, now: float) -> str:
@@ -84,25 +101,29 @@ def seal(value: Secret, place: str, master: MasterKey, *, now: float) -> str:
     return f"{PREFIX}{master.id}:{body}"
 
 
-def take_apart(text: str) -> Sealed:
+def take_apart(text: str, todo: str = _AGAIN) -> Sealed:
     """Read the form of a sealed value.
 
     Args:
         text: The ``enc:v1:`` text.
+        todo: What to do if it has another.
 
     Raises:
         ProviderConfigError: It is not written as such values are.
     """
+    mangled = ProviderConfigError(
+        f"this is not written as enc:v1: values are, so something in it was changed; {todo}"
+    )
     form = _FORM.fullmatch(text)
     if form is None:
-        raise ProviderConfigError(_MANGLED)
+        raise mangled
     try:
         body = decode(form[2])
     except ValueError:
-        raise ProviderConfigError(_MANGLED) from None
+        raise mangled from None
     head = _NONCE_BYTES + _TIME_BYTES
     if len(body) < head + _TAG_BYTES:
-        raise ProviderConfigError(_MANGLED)
+        raise mangled
     created = int.from_bytes(body[_NONCE_BYTES:head], "big")
     return Sealed(form[1], created, body[:_NONCE_BYTES], body[head:])
 
@@ -118,17 +139,18 @@ def open_sealed(text: str, place: str, masters: Sequence[MasterKey]) -> Secret:
     Raises:
         ProviderConfigError: It does not open; the message says why.
     """
-    sealed = take_apart(text)
+    todo = advice(place)
+    sealed = take_apart(text, todo)
     if not masters:
         raise ProviderConfigError(
-            f"it is sealed with the master key of id {sealed.key_id}, and none is configured; "
-            "set security.master_key, or the variable AMAS_MASTER_KEY"
+            f"it is sealed with the master key of id {sealed.key_id}, and none can be read; "
+            f"set providers.security.master_key, or the variable AMAS_MASTER_KEY, or {todo}"
         )
     master = next((each for each in masters if each.id == sealed.key_id), None)
     if master is None:
         raise ProviderConfigError(
             f"it is sealed with the master key of id {sealed.key_id}; configured: {names(masters)}; "
-            "add that key to security.master_key, or set this one again"
+            f"add that key to providers.security.master_key, or {todo}"
         )
     try:
         value = _cipher(master).decrypt(
@@ -139,7 +161,7 @@ def open_sealed(text: str, place: str, masters: Sequence[MasterKey]) -> Secret:
         # Which of the two it was cannot be told: what it was sealed for is not in it.
         raise ProviderConfigError(
             f"it is not what was sealed for {purpose_of(place)}: it was moved here from another "
-            "provider or field, or changed; set the key again"
+            f"provider or field, or changed; {todo}"
         ) from None
 
 

@@ -6,6 +6,7 @@ import getpass
 import sys
 import warnings
 
+from ....config.references import References
 from ...base.provider_config import key_problem
 from ...errors import ProviderConfigError
 from ...secret import Secret
@@ -33,6 +34,10 @@ def ask_for_key(what: str) -> Secret:
         raise ProviderConfigError("a key is one word, and more came; give the key alone")
     if wrong := key_problem(value):
         raise ProviderConfigError(f"the key {wrong}")
+    if References({}, {}, "").scheme(value) or References.has_variables(value):
+        raise ProviderConfigError(
+            "this is a reference, not a key; write it into the file as it is, or give the key"
+        )
     return key
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Final
 
-from ....config.document import Path, address, dotted
+from ....config.document import Path, address, dotted, kind
 from ....config.references import References
 from ...errors import ProviderConfigError, suggestion
 from ...llm.catalog import load_catalog
@@ -18,6 +18,8 @@ from .. import output
 from .asking import ask_for_key
 from .files import edit_file
 from .inventory import Inventory, take_inventory
+
+_PART_REFERENCE: Final = "part of it is a ${VAR}; write the key alone"
 
 
 def set_command(config: FilePath, provider: str, index: int | None, *, dry_run: bool) -> int:
@@ -34,8 +36,7 @@ def set_command(config: FilePath, provider: str, index: int | None, *, dry_run: 
     """
     # Before the key is typed, so that nobody types it in vain.
     inventory = read_inventory(config)
-    inventory.require_master()
-    key_path(inventory.text.data, provider, index)
+    inventory.sealing_master(key_path(inventory.text.data, provider, index))
     store_key(config, provider, index, ask_for_key(provider), dry_run=dry_run)
     return 0
 
@@ -56,19 +57,28 @@ def store_key(
 
     def change(content: bytes) -> bytes:
         inventory = take_inventory(str(config), content, os.environ)
-        master = inventory.require_master()
         path = key_path(inventory.text.data, provider, index)
+        master = inventory.sealing_master(path)
         token = seal(key, address(path), master, now=time.time())
         old = next((entry for entry in inventory.entries if entry.path == path), None)
-        how = f" in place of {old.kept}" if old and old.kept not in {"enc", "none"} else ""
+        # What << brings there stays where it is written; the new one goes before it.
+        own = old is not None and bool(old.text) and inventory.text.has_own(path)
+        how = f" in place of {old.kept}" if old and own and old.kept not in {"enc", "none"} else ""
         verb = "would be" if dry_run else "is"
         said.append(f"{dotted(path)}: key {master.fingerprint(key)} {verb} sealed{how}")
-        if old and old.text:
+        said.extend(_warnings(inventory, path))
+        if own:
             return inventory.text.replace({path: token})
         return inventory.text.add(path, token)
 
     edit_file(str(config), change, dry_run=dry_run)
-    output.say(said[0])
+    for line in said:
+        output.say(line)
+
+
+def _warnings(inventory: Inventory, replaced: Path | None = None) -> list[str]:
+    shut = ", ".join(map(dotted, inventory.shut(replaced)))
+    return [f"warning: does not open: {shut}; see `amas-providers keys list`"] if shut else []
 
 
 def read_inventory(config: FilePath) -> Inventory:
@@ -98,19 +108,24 @@ def key_path(data: Any, provider: str, index: int | None) -> Path:
     Raises:
         ProviderConfigError: There is no such provider, or no such place in it.
     """
-    row = _rows(data, provider).get(provider) or {}
-    keys = row.get("api_keys") if isinstance(row, Mapping) else None
+    row = _rows(data, provider).get(provider)
+    if not isinstance(row, Mapping | None):
+        raise ProviderConfigError(
+            f"{provider!r} must be a mapping, not {kind(row)}; write `api_key:` on a line below it"
+        )
+    keys = (row or {}).get("api_keys")
+    if not isinstance(keys, list | None):
+        raise ProviderConfigError(f"api_keys of {provider!r} must be a list, not {kind(keys)}")
     if index is None:
         if keys is not None:
             raise ProviderConfigError(f"{provider!r} has api_keys; say which with --key N")
         return ("llm", provider, "api_key")
-    if not isinstance(keys, Sequence) or not 0 <= index <= len(keys):
-        count = len(keys) if isinstance(keys, Sequence) else 0
+    if keys is None:
+        raise ProviderConfigError(f"{provider!r} has no list api_keys; leave --key out")
+    if not 0 <= index <= len(keys):
         raise ProviderConfigError(
-            f"{provider!r} has {count} api_keys; --key counts them from 1, and the one after the "
+            f"{provider!r} has {len(keys)} api_keys; --key counts them from 1, and the one after the "
             "last adds one"
-            if count
-            else f"{provider!r} has no list api_keys; leave --key out"
         )
     return ("llm", provider, "api_keys", index)
 
@@ -118,7 +133,9 @@ def key_path(data: Any, provider: str, index: int | None) -> Path:
 def _rows(data: Any, provider: str) -> Mapping[str, Any]:
     """Return the rows under ``llm:``, if the provider has one or the catalogue knows it."""
     rows = data.get("llm") if isinstance(data, Mapping) else None
-    rows = rows if isinstance(rows, Mapping) else {}
+    if not isinstance(rows, Mapping | None):
+        raise ProviderConfigError(f"llm: must be a mapping of providers, not {kind(rows)}")
+    rows = rows or {}
     known = [*rows, *load_catalog()]
     if provider not in known:
         # Not repeated: somebody may have given the key instead.
@@ -140,17 +157,21 @@ def encrypt_command(config: FilePath, *, dry_run: bool) -> int:
         The exit code: 1 if one had to be left.
     """
     done: list[Path] = []
-    left: list[Path] = []
+    left: list[str] = []
+    warnings: list[str] = []
 
     def change(content: bytes) -> bytes:
         inventory = take_inventory(str(config), content, os.environ)
-        master = inventory.require_master()
+        master = inventory.sealing_master()
+        warnings.extend(_warnings(inventory))
         tokens: dict[Path, str] = {}
         for entry in inventory.entries:
+            if entry.kept == "broken":
+                left.append(f"{dotted(entry.path)}: is left: {entry.why}")
             if entry.kept != "plain text":
                 continue
             if entry.value is None or References.has_variables(reveal(entry.text)):
-                left.append(entry.path)
+                left.append(f"{dotted(entry.path)}: is left: {_PART_REFERENCE}")
             else:
                 tokens[entry.path] = seal(entry.value, address(entry.path), master, now=time.time())
         done.extend(tokens)
@@ -159,8 +180,8 @@ def encrypt_command(config: FilePath, *, dry_run: bool) -> int:
     edit_file(str(config), change, dry_run=dry_run)
     for path in done:
         output.say(f"{dotted(path)}: {'would be' if dry_run else 'is'} sealed")
-    for path in left:
-        output.say(f"{dotted(path)}: is left: part of it is a ${{VAR}}; write the key alone")
+    for line in (*left, *warnings):
+        output.say(line)
     if not done and not left:
         output.say("no key stands there as plain text")
     return 1 if left else 0
@@ -178,9 +199,9 @@ def print_command(config: FilePath, provider: str, field: str) -> int:
         The exit code.
     """
     inventory = read_inventory(config)
-    master = inventory.require_master()
     _rows(inventory.text.data, provider)
     path: Path = ("llm", provider, *field.split(".", 1))
+    master = inventory.sealing_master(path)
     if field not in {"api_key", "proxy"} and not field.startswith("options."):
         raise ProviderConfigError("--field is api_key, proxy or options.NAME")
     output.answer(seal(ask_for_key(provider), address(path), master, now=time.time()))

@@ -34,8 +34,10 @@ def edit_file(
         with _locked(os.path.dirname(real)):  # noqa: PTH120 -- a str, as os has it
             before = read_regular(real, MAX_BYTES, private=private)
             after = change(before)
-            if after != before and not dry_run:
-                _replace(real, before, after)
+            if after != before:
+                _require_one_name(path, real)
+                if not dry_run:
+                    _replace(real, before, after)
     except OSError as error:
         raise ProviderConfigError(f"{path}: {error.strerror}") from None
 
@@ -56,6 +58,11 @@ def new_private_file(path: str, content: bytes) -> None:
             file.write(content)
             _flush(file.fileno())
         _flush_folder(os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120
+    except FileExistsError:
+        raise ProviderConfigError(
+            f"{path}: there is such a file already, and a key is never overwritten; "
+            "choose another name"
+        ) from None
     except OSError as error:
         raise ProviderConfigError(f"{path}: cannot be written: {error.strerror}") from None
 
@@ -70,6 +77,15 @@ def _locked(folder: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _require_one_name(path: str, real: str) -> None:
+    # The file under this name is replaced: under the others the old text would stay.
+    if (count := os.stat(real).st_nlink) > 1:  # noqa: PTH116
+        raise ProviderConfigError(
+            f"{path}: this file has {count} names (hard links), and what stands in it would stay "
+            "under the others; remove those first; nothing is written"
+        )
 
 
 def _replace(path: str, before: bytes, after: bytes) -> None:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, Final
 
-from ....config.document import Path, address
-from ....config.provider_settings import load_security
+from ....config.document import Path, address, kind, label
+from ....config.provider_settings import ProviderSettings, load_security
 from ....config.references import AbsentError, BrokenReferenceError, References
 from ....config.resolution import is_plaintext, secret_fields
 from ....config.yaml_edit import YamlText
-from ...errors import ProviderConfigError
+from ...errors import ProviderConfigError, suggestion
 from ...secret import Secret
 from ...security.keyring import open_keyring
-from ...security.master_key import MasterKey, read_master_keys
+from ...security.master_key import MasterKey, names, read_master_keys
 from ...security.secrets import open_sealed, take_apart
 
 MASTER_KEY: Final = ("security", "master_key")
 _NO_MASTER_KEY: Final = (
     "there is no master key; make one with `amas-providers keys generate-master`, and put it into "
-    "the variable AMAS_MASTER_KEY, or into security.master_key as file:…"
+    "the variable AMAS_MASTER_KEY, or into providers.security.master_key as file:…"
 )
 
 
@@ -33,7 +33,8 @@ class Entry:
     Args:
         path: Where it stands.
         text: What stands there; a ``Secret`` where that is the credential itself.
-        kept: How it is kept: ``enc``, ``${VAR}``, ``file``, ``keyring``, ``plain text``, ``none``.
+        kept: How it is kept: ``enc``, ``${VAR}``, ``file``, ``keyring``, ``plain text``, ``none``;
+            ``broken`` where it cannot be one.
         value: The credential, if it is to be had.
         why: Why it is not.
         created: Since when it is there, in seconds since 1970, where that is known.
@@ -75,6 +76,36 @@ class Inventory:
             raise ProviderConfigError(problems=[*self.warnings, _NO_MASTER_KEY])
         return self.masters[0]
 
+    def sealing_master(self, replaced: Path | None = None) -> MasterKey:
+        """Return the master key that seals, if it fits what is sealed already.
+
+        Args:
+            replaced: The place that is to be sealed anew.
+
+        Raises:
+            ProviderConfigError: There is none, or every other value was sealed with another one.
+        """
+        master = self.require_master()
+        used = {entry.master for entry in self._sealed(replaced) if entry.master}
+        if used and used.isdisjoint(each.id for each in self.masters):
+            raise ProviderConfigError(
+                f"no other sealed value in this file was sealed with {names(self.masters)}, so this "
+                f"is probably not the right master key; use that of id {' or '.join(sorted(used))}; "
+                "if it is lost, remove what was sealed with it from the file first"
+            )
+        return master
+
+    def shut(self, replaced: Path | None = None) -> list[Path]:
+        """Return where values are sealed that do not open.
+
+        Args:
+            replaced: The place that does not matter.
+        """
+        return [entry.path for entry in self._sealed(replaced) if entry.why]
+
+    def _sealed(self, replaced: Path | None) -> list[Entry]:
+        return [each for each in self.entries if each.kept == "enc" and each.path != replaced]
+
 
 def take_inventory(name: str, content: bytes, environ: Mapping[str, str]) -> Inventory:
     """Find the credentials of a configuration.
@@ -101,14 +132,48 @@ def take_inventory(name: str, content: bytes, environ: Mapping[str, str]) -> Inv
         for path, value in secret_fields(text.data)
         if path[:2] != MASTER_KEY
     ]
-    return Inventory(text, masters, (*found, *_without_key(text.data)), warnings)
+    if not masters and text.has_outside(MASTER_KEY):
+        stray = (
+            "security.master_key stands outside of providers:, where it is not read; move it there"
+        )
+        warnings = (*warnings, f"{name}: {stray}")
+    rows = (text.data or {}).get("llm")
+    found += [Entry(path, "", "broken", why=why) for path, why in _broken(rows)]
+    return Inventory(text, masters, (*found, *_without_key(rows)), warnings)
 
 
-def _without_key(data: Any) -> Iterator[Entry]:
-    rows = data.get("llm") if isinstance(data, dict) else None
+def _without_key(rows: Any) -> Iterator[Entry]:
     for name, row in rows.items() if isinstance(rows, dict) else ():
         if row is None or (isinstance(row, dict) and not ({"api_key", "api_keys"} & row.keys())):
             yield Entry(("llm", name, "api_key"), "", "none")
+
+
+def _broken(rows: Any) -> Iterator[tuple[Path, str]]:
+    """Find what was probably meant to be a key, or to have one, and is not written so."""
+    if not isinstance(rows, dict | None):
+        yield ("llm",), f"must be a mapping of providers, not {kind(rows)}"
+    for name, row in rows.items() if isinstance(rows, dict) else ():
+        if not isinstance(row, dict | None):
+            yield ("llm", name), f"must be a mapping with api_key, not {kind(row)}"
+        for field, value in row.items() if isinstance(row, dict) else ():
+            yield from _broken_field(("llm", name), field, value)
+
+
+def _broken_field(row: Path, field: str, value: Any) -> Iterator[tuple[Path, str]]:
+    texts: Iterable[tuple[Path, Any]] = ()
+    if field not in ProviderSettings.model_fields:
+        if isinstance(value, str | list):
+            hint = suggestion(field, ProviderSettings.model_fields)
+            yield (*row, label(field)), f"this is no field of a provider{hint}"
+    elif field == "api_keys" and isinstance(value, list):
+        texts = [((*row, field, index), item) for index, item in enumerate(value)]
+    elif field == "api_keys" and value is not None:
+        yield (*row, field), f"must be a list of keys, not {kind(value)}"
+    elif field in {"api_key", "proxy"}:
+        texts = [((*row, field), value)]
+    for path, text in texts:
+        if not isinstance(text, str | None):
+            yield path, f"must be a text, not {kind(text)}; write it in quotes"
 
 
 def _entry(path: Path, text: str, references: References) -> Entry:

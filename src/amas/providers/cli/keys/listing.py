@@ -9,12 +9,14 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from ....config.document import address
+from ...secret import scrub
 from .. import output
 from .editing import read_inventory
 from .inventory import Entry, Inventory
 
 _COLUMNS = ("provider", "field", "kept", "fingerprint", "age", "master key", "mark")
 _DAY = 86_400
+_ROW = 2  # parts of the path of a provider's row
 
 
 def list_command(config: FilePath, *, as_json: bool) -> int:
@@ -30,13 +32,15 @@ def list_command(config: FilePath, *, as_json: bool) -> int:
     inventory = read_inventory(config)
     rows = [_row(entry, inventory) for entry in inventory.entries]
     masters = [master.id for master in inventory.masters]
+    for warning in inventory.warnings:
+        output.say(f"warning: {warning}")
     if as_json:
         output.answer_json({"master_keys": masters, "keys": rows})
     else:
         now = time.time()
         output.table(f"Keys of {config}", _COLUMNS, [_cells(row, now) for row in rows])
-    for warning in inventory.warnings:
-        output.say(f"warning: {warning}")
+    if any(entry.kept == "broken" for entry in inventory.entries):
+        output.say("what is broken here is no key; `amas-providers check` tells more")
     said = f"{masters[0]} seals" if masters else "none"
     if masters[1:]:
         said += f"; {', '.join(masters[1:])} also open"
@@ -45,13 +49,14 @@ def list_command(config: FilePath, *, as_json: bool) -> int:
 
 
 def _row(entry: Entry, inventory: Inventory) -> dict[str, Any]:
-    ours = entry.path[0] == "llm"
-    provider = entry.path[1] if ours else None
+    ours = entry.path[0] == "llm" and len(entry.path) > 1
+    provider = scrub(str(entry.path[1])) if ours else None
     before = address(entry.path[:2] if ours else ()) + "."
+    field = None if ours and len(entry.path) == _ROW else address(entry.path).removeprefix(before)
     known = entry.value is not None and inventory.masters
     return {
         "provider": provider,
-        "field": address(entry.path).removeprefix(before),
+        "field": field and scrub(field),
         "kept": entry.kept,
         "fingerprint": inventory.masters[0].fingerprint(entry.value)
         if entry.value is not None and known
@@ -60,7 +65,7 @@ def _row(entry: Entry, inventory: Inventory) -> dict[str, Any]:
         if entry.created is not None and entry.why is None
         else None,
         "master_key": entry.master,
-        "mark": entry.why or _mark(entry),
+        "mark": scrub(entry.why or _mark(entry)),
     }
 
 
@@ -81,7 +86,7 @@ def _cells(row: Mapping[str, Any], now: float) -> list[str]:
     age = now - datetime.fromisoformat(created).timestamp() if created else None
     return [
         row["provider"] or "-",
-        row["field"],
+        row["field"] or "-",
         row["kept"],
         row["fingerprint"] or "-",
         "-" if age is None else f"{max(age, 0) / _DAY:.0f} d",

@@ -58,13 +58,13 @@ def _key_file(config: FilePath) -> str:
     inventory = read_inventory(config)
     inventory.require_master()
     _require_all_open(inventory)
-    security = inventory.text.data.get("security") or {}
+    security = (inventory.text.data or {}).get("security") or {}
     written = security.get("master_key")
     first = written[0] if isinstance(written, list) and written else written
     references = References(os.environ, {}, str(config.parent))
     if not isinstance(first, str) or references.scheme(first) != "file":
         raise ProviderConfigError(
-            "--new needs security.master_key to be file:…; else make the new key with "
+            "--new needs providers.security.master_key to be file:…; else make the new key with "
             "`amas-providers keys generate-master`, put it in front of the old one, and leave --new out"
         )
     return str(references.file_of(first))
@@ -142,9 +142,8 @@ def rotate_command(
         The exit code: 1 if the new key is not accepted.
     """
     inventory = read_inventory(config)
-    inventory.require_master()
-    key_path(inventory.text.data, provider, index)
-    if provider not in (inventory.text.data.get("llm") or {}):
+    inventory.sealing_master(key_path(inventory.text.data, provider, index))
+    if provider not in ((inventory.text.data or {}).get("llm") or {}):
         raise ProviderConfigError(
             f"{provider!r} is not configured; use `keys set` for its first key"
         )
