@@ -29,8 +29,9 @@ test: $(INSTALLED) ## Run the tests, and refuse branch coverage below 95%
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-chaos: $(INSTALLED) ## Send 20,000 calls through servers that fail in every way; none may be lost
+chaos: $(INSTALLED) ## Send 20,000 calls through servers that fail in every way, and read 10,000 generated configurations
 	@$(BIN)/python tests/chaos/chaos.py
+	AMAS_FUZZ_ROUNDS=10000 $(BIN)/python -m pytest -q tests/unit/test_providers/test_config_fuzz.py
 
 lint: $(INSTALLED) ## Check style, types and layers
 	$(BIN)/ruff check .

@@ -24,7 +24,8 @@ from amas.providers.llm.http_client import NotingTransport
 from amas.providers.llm.litellm_runtime import load_runtime
 from amas.providers.testing.upstream import RecordedRequest, Upstream
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# LiteLLM under measurement takes twice as long; the adapter is measured by tests of its own.
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("uncovered")]
 
 ROWS = list(load_catalog().values())
 KEY = "our" + "-key" * 5

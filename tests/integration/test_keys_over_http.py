@@ -23,7 +23,10 @@ from amas.providers.errors import (
 from amas.providers.testing.upstream import Fault, RecordedRequest, Upstream
 
 # What LiteLLM does inside makes pydantic warn on the first use of some vendors' modules.
-pytestmark = pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier.*:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier.*:UserWarning"),
+    pytest.mark.usefixtures("uncovered"),  # LiteLLM under measurement takes twice as long
+]
 
 # Nothing in them looks like a key: only by knowing them can they be kept out of texts.
 KEYS = [f"correct-horse-{word}-staple" for word in ("battery", "saddle", "fodder")]

@@ -22,7 +22,10 @@ from amas.providers.errors import (
 from amas.providers.testing.upstream import Fault, Reply, Upstream
 
 # What LiteLLM does inside makes pydantic warn on the first use of some vendors' modules.
-pytestmark = pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier.*:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier.*:UserWarning"),
+    pytest.mark.usefixtures("uncovered"),  # LiteLLM under measurement takes twice as long
+]
 
 VENDORS = {"openai": "/v1", "anthropic": "", "local": ""}
 FOREVER: Mapping[str, Any] = {"times": None}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import string
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,8 @@ from amas.config.section import Section
 from amas.providers.errors import ProviderConfigError
 
 SEED = 20_261_119
-ROUNDS = 10_000
+# `make chaos` asks for ten thousand.
+ROUNDS = int(os.environ.get("AMAS_FUZZ_ROUNDS", "2500"))
 
 PLANTED = "sk-" + "planted" * 5
 OPAQUE = "OpaquePlanted" * 3  # no vendor's shape: only its place says that it is a key
@@ -379,7 +380,7 @@ def test_the_generator_knows_every_field_of_the_schema() -> None:
     assert names == FIELDS.keys()
 
 
-def test_ten_thousand_configurations_load_or_say_where_they_are_wrong(
+def test_thousands_of_configurations_load_or_say_where_they_are_wrong(
     tmp_path: Path, uncovered: None
 ) -> None:
     """Valid, mutated and hostile files end in settings or in problems with places, in time."""
@@ -399,8 +400,7 @@ def test_ten_thousand_configurations_load_or_say_where_they_are_wrong(
     assert 0 < loaded["swapped"] < total["swapped"] * 0.6
     assert 0 < loaded["broken"] < total["broken"] * 0.6
     assert loaded["hostile"] < total["hostile"] * 0.3
-    if sys.gettrace() is None:  # measuring coverage takes its own time
-        assert elapsed < 25
+    assert elapsed < ROUNDS / 100  # ten times what an idle machine takes
 
 
 @pytest.fixture(scope="module")

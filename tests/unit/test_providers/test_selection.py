@@ -108,6 +108,7 @@ def spread(counts: Sequence[int]) -> int:
     return max(counts) - min(counts)
 
 
+@pytest.mark.usefixtures("uncovered")
 @given(standings=STANDINGS, draws=DRAWS)
 def test_every_strategy_returns_every_name_once(
     standings: list[Standing], draws: list[float]
@@ -118,6 +119,7 @@ def test_every_strategy_returns_every_name_once(
         assert sorted(strategy(standings, repeating(draws))) == names, name
 
 
+@pytest.mark.usefixtures("uncovered")
 @given(standings=STANDINGS, draws=DRAWS)
 def test_every_strategy_is_pure(standings: list[Standing], draws: list[float]) -> None:
     """The same standings and draws give the same order, and stay as they are."""
@@ -128,6 +130,7 @@ def test_every_strategy_is_pure(standings: list[Standing], draws: list[float]) -
         assert strategy(tuple(standings), repeating(draws)) == first, name
 
 
+@pytest.mark.usefixtures("uncovered")
 @given(standings=STANDINGS)
 def test_only_two_strategies_leave_anything_to_chance(standings: list[Standing]) -> None:
     """The others draw no number, so their orders can be foretold."""
@@ -155,6 +158,7 @@ def test_every_strategy_is_fast(strategy: Strategy) -> None:
     assert min(took) < 100e-6
 
 
+@pytest.mark.usefixtures("uncovered")
 @given(standings=STANDINGS)
 def test_priority_keeps_the_fallback_order(standings: list[Standing]) -> None:
     """Whatever is known of them, it is the same for every call."""
@@ -375,6 +379,7 @@ def test_no_more_than_two_draws_decide() -> None:
     assert shares == pytest.approx({"a": 3 / 6, "b": 2 / 6, "c": 1 / 6, "d": 0}, abs=0.03)
 
 
+@pytest.mark.usefixtures("uncovered")
 @given(standings=STANDINGS)
 def test_intelligent_draws_two_numbers(standings: list[Standing]) -> None:
     """However many there are; none where there is nothing to choose."""
