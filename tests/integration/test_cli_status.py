@@ -27,10 +27,12 @@ import pytest
 import yaml
 from redis import Redis
 from rich.console import Console
+from typer.testing import CliRunner
 
 from amas.config.provider_settings import ManagerSettings
 from amas.providers import ProviderManager
 from amas.providers.cli import commands, output
+from amas.providers.cli.app import app
 from amas.providers.testing import FakeProvider
 from amas.providers.testing.upstream import Fault, ThreadedUpstream
 from amas.providers.types import KeyStatus, ProviderStatus
@@ -97,16 +99,9 @@ def without_dev_noise(text: str) -> str:
 
 
 def run(command: list[str]) -> tuple[int, str, str]:
-    """Run a command to its end, and return its code and what it said."""
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    return done.returncode, done.stdout, without_dev_noise(done.stderr)
+    """Run a command to its end in this process, and return its code and what it said."""
+    done = CliRunner().invoke(app, command[command.index("status") :])
+    return done.exit_code, done.stdout, done.stderr
 
 
 def row(page: str, name: str) -> list[str]:

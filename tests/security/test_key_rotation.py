@@ -360,6 +360,27 @@ async def test_a_reload_keeps_what_is_known_of_keys_that_stay(
                 await asyncio.sleep(0.01)
 
 
+async def test_a_reload_that_is_cancelled_leaves_nothing_open(
+    file: File, upstream: Upstream
+) -> None:
+    """Two keys have changed, the check of the second hangs: the first is given back as well."""
+    upstream.keys = None
+    file.key(OLD, "second")
+    file.key(NEW)
+    file.row("one", api_keys=["file:key", "file:second"])
+    async with ProviderManager.from_config(file.path) as manager:
+        file.key(THIRD)
+        file.key(f"{THIRD}-2", "second")
+        upstream.fault(
+            hang=True, on="models", match=lambda request: request.credential == f"{THIRD}-2"
+        )
+        before = {lane.provider for lane in manager._members.by_name["one"].lanes}
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(manager.reload(), 0.3)
+        assert {lane.provider for lane in manager._members.by_name["one"].lanes} == before
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "amas-http"]
+
+
 async def test_a_reload_adds_changes_and_removes_providers(file: File, upstream: Upstream) -> None:
     """In the order of the file; what the service registered itself stays at the end."""
     async with ProviderManager.from_config(file.path) as manager:

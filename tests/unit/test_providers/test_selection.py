@@ -203,6 +203,7 @@ def test_who_comes_back_has_one_turn_and_no_more() -> None:
     assert "".join(manager.call() for _ in range(7)) == "bcabcab"
 
 
+@pytest.mark.usefixtures("uncovered")
 @given(away=st.lists(st.sampled_from(["", "a", "b", "c", "ab", "bc", "ac", "bcd"]), max_size=60))
 def test_round_robin_passes_nobody_over(away: list[str]) -> None:
     """However they come and go, nobody has two turns while another waits for its one."""
@@ -343,6 +344,7 @@ def test_a_burst_among_nothing_but_unknown_ones_takes_turns() -> None:
     assert [manager.call() for _ in range(7)] == list("abcabca")
 
 
+@pytest.mark.usefixtures("uncovered")
 @pytest.mark.parametrize(
     "bad",
     [
@@ -365,6 +367,7 @@ def test_intelligent_keeps_away_from_the_bad_one(bad: dict[str, float]) -> None:
     assert intelligent(standings, random.Random(1).random)[-1] == "x"
 
 
+@pytest.mark.usefixtures("uncovered")
 def test_intelligent_spreads_over_equals() -> None:
     """Five of which the same is known have a fifth of the calls each, within 3 percent."""
     standings = [Standing(name, latency=0.5, success_rate=0.9) for name in "abcde"]
@@ -372,6 +375,7 @@ def test_intelligent_spreads_over_equals() -> None:
     assert shares == pytest.approx(dict.fromkeys("abcde", 0.2), abs=0.03)
 
 
+@pytest.mark.usefixtures("uncovered")
 def test_no_more_than_two_draws_decide() -> None:
     """Each is first as often as it is the better of two, so that not all run to the best."""
     standings = [Standing(name, latency=latency) for latency, name in enumerate("abcd", 1)]
@@ -489,6 +493,7 @@ def test_cheapest_begins_with_the_lowest_price() -> None:
     assert cheapest(standings, refuse) == order
 
 
+@pytest.mark.usefixtures("uncovered")
 @given(standings=STANDINGS)
 def test_an_unknown_price_is_never_before_a_known_one(standings: list[Standing]) -> None:
     """Whatever the prices are, those known come first, from low to high."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -97,6 +98,12 @@ class Rotation:
             except ProviderError as error:
                 self._record(member, number, cause, error)
                 problems.append(f"key {number} of {member.name} was not taken: {error.message}")
+            except BaseException:
+                # Cancelled: what was started is not in use, and nobody else knows of it.
+                await asyncio.gather(
+                    *(shut_down(item.provider) for item in lanes if item not in member.lanes)
+                )
+                raise
             else:
                 self._record(member, number, cause)
                 lanes.append(new)
