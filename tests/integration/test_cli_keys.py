@@ -598,6 +598,9 @@ def test_rotate_checks_the_new_key_first(house: House, vendor: ThreadedUpstream)
     assert house.config.read_text() == text
     assert house.run("rotate", "openai", "--no-check", given=bad).code == 0
     assert house.keys()["openai"] == bad
+    vendor.fault(status=403, on="models", times=None)  # which says nothing of the key
+    assert house.run("rotate", "openai", given=bad + "x").code == 1
+    assert house.keys()["openai"] == bad
     assert house.run("rotate", "openai", given=good).code == 0
     assert house.keys()["openai"] == good
 

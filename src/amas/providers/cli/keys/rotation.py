@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 
 from ....config.document import Path, address, dotted
 from ....config.references import References
-from ...errors import ProviderConfigError
+from ...errors import ProviderConfigError, ProviderError
 from ...secret import Secret
 from ...security.master_key import MasterKey, generate, names, read_master_keys
 from ...security.secrets import seal
@@ -178,9 +178,13 @@ async def _refusal(config: FilePath, name: str, key: Secret) -> str | None:
     )
     provider = build_provider(row, find_plugins())
     try:
-        if await provider.initialize() and await provider.health_check():
-            return None
-        error = provider.last_error
-        return error.message if error else "it does not answer"
+        if not await provider.initialize():
+            error = provider.last_error
+            return error.message if error else "it does not answer"
+        await provider.verify_key()
+    except ProviderError as refused:
+        return refused.message
+    else:
+        return None
     finally:
         await provider.shutdown()
