@@ -102,6 +102,29 @@ def test_schemas_and_arguments_are_data() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["Api_Key", "api-key", "API-BASE", " headers", "Aws-Region"])
+def test_other_spellings_of_routing_names_are_refused(name: str) -> None:
+    """Neither case nor dashes nor blanks make another name of one that routes."""
+    for prompt, params in ((message(**{name: "x"}), {}), ("hi", {name: "x"})):
+        with pytest.raises(InvalidRequestError, match="a caller may not set"):
+            inspect_call(prompt, params)
+
+
+def test_addresses_in_parameters_follow_the_media_rules() -> None:
+    """Under the name of an address, a parameter may have what a message may have."""
+    inspect_call("hi", {"web_search_options": {"url": "https://img.example.com/", "x": "file:///"}})
+    with pytest.raises(InvalidRequestError, match=r"^web_search_options\.url: .*private network"):
+        inspect_call("hi", {"web_search_options": {"url": "http://10.0.0.1/"}})
+
+
+@pytest.mark.parametrize("name", ["file_id", "file_data", "detail"])
+@pytest.mark.parametrize("odd", ["\u200bhttp://10.0.0.1/", "\xa0http://10.0.0.1/"], ids=ascii)
+def test_odd_addresses_are_found_under_other_names(name: str, odd: str) -> None:
+    """What nobody sees before a scheme does not hide an address, nor in an id."""
+    with pytest.raises(InvalidRequestError, match="printable ASCII"):
+        inspect_call(message(content=[{"type": "file", "file": {name: odd}}]), {})
+
+
 def test_the_error_says_where() -> None:
     """The way to what is refused is told, and nothing of the value."""
     with pytest.raises(InvalidRequestError) as caught:
@@ -289,7 +312,7 @@ async def test_prefixes_of_others_do_not_reroute(entry: CatalogEntry, recorder: 
 # --- media -----------------------------------------------------------------------------------------
 
 PUBLIC = ["https://img.example.com/a.png", "http://a.cdn.example/x?sig=1", "https://8.8.8.8/a",
-          "https://[2606:4700::1111]/a", "HTTPS://IMG.example.com/A", " https://img.example.com/a"]  # fmt: skip
+          "https://[2606:4700::1111]/a", "HTTPS://IMG.example.com/A"]  # fmt: skip
 INNER = [
     "http://127.0.0.1/a", "http://localhost:9000/a", "http://x.localhost/", "http://10.0.0.1/a",
     "http://192.168.1.1/", "http://100.64.0.1/", "http://0.0.0.0/", "http://[::1]/", "http://[fc00::1]/",
@@ -300,6 +323,10 @@ INNER = [
     "\x00http://127.0.0.1/", "http://\uff11\uff12\uff17.0.0.1/", "http://127.0.0.1./", "http://img%2eexample.com/",
     "file:///etc/passwd", "FILE:/etc/passwd", "ftp://img.example.com/a", "s3://bucket/key", "jar:http://x!/",
     "gopher://127.0.0.1/", "javascript:alert(1)", "http://", "https:///a", "/\t/127.0.0.1/a",
+    " https://img.example.com/a", "\u200bhttps://img.example.com/x", "\ufeffhttps://img.example.com/x",
+    "\xa0https://img.example.com/x", "http\u200b://img.example.com/x", "www.img.example.com/x",
+    "img.example.com/a.png", "/etc/passwd", "", " data:image/png;base64,AAAA", "https://img.example.com/\xe9",
+    "gs:///a", "gs:a", "/9j/4AAQSkZJRg",
 ]  # fmt: skip
 
 
@@ -337,6 +364,9 @@ def test_inner_media_are_refused(url: str) -> None:
             "content": [{"type": "image", "source": {"url": "http://10.0.0.1/"}}],
         },
         {"type": "future", "somewhere": ["x", {"deep": "http://10.0.0.1/"}]},
+        {"type": "text in an address", "image_url": {"text": "http://10.0.0.1/x"}},
+        {"type": "input in an address", "imageUrl": {"input": [{"name": "http://10.0.0.1/x"}]}},
+        {"type": "other spelling", "Image-URL": "http://10.0.0.1/"},
     ],
     ids=lambda part: part["type"],
 )
@@ -352,7 +382,6 @@ def test_data_passes() -> None:
     """Data URLs, base64 and ids of files are no addresses, under any rule."""
     for rules in (RequestRules(), FORBID, LISTED):
         inspect_call(image("data:image/png;base64,AAAA"), {}, rules)
-        inspect_call(image("/9j/4AAQSkZJRg"), {}, rules)
         inspect_call(
             message(content=[
                 {"type": "input_audio", "input_audio": {"data": "//uQxAAA", "format": "mp3"}},

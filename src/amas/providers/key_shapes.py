@@ -24,12 +24,13 @@ _NAME = (
     r"(?:(?:api|access|secret|subscription|account)[-_ ]?key|(?:client|app)[-_ ]?secret"
     r"|(?:access|auth|refresh|session)[-_ ]?token|password|authorization)"
 )
-_PARAMETER = r"(?:[\w-]{0,32}key|[\w-]{0,32}token|sig|signature)"
+_PLACE = r"[\w-]{0,32}(?:page|next|continuation|sync)[-_]?token"  # where a listing goes on
+_PARAMETER = rf"(?:(?!{_PLACE})[\w-]{{0,32}}(?:key|token)|sig|signature)"
 
 # What stays, in a group, and what goes. Each is looked for if the text has one of the literals.
 _SHAPES: Final = (
-    # OpenAI, Anthropic, OpenRouter, DeepSeek, Moonshot, DashScope
-    ("sk-", _EDGE + r"()sk-(?:[\w-]{16,}|(?=[\w-]{0,15}\d)[\w-]{8,})"),
+    # OpenAI, Anthropic, OpenRouter, DeepSeek, Moonshot, DashScope; not words joined by dashes
+    ("sk-", _EDGE + r"()sk-(?:(?=[\w-]{0,99}?\w{16})[\w-]+|(?=\w{0,15}\d)\w{8,}(?![\w-]))"),
     ("aiza", _EDGE + r"()AIza[\w-]{20,}"),  # Google
     ("ya29.", _EDGE + r"()ya29\.[\w-]{20,}"),  # Google, OAuth
     # Groq, Hugging Face, Replicate, Fireworks
@@ -48,7 +49,7 @@ _SHAPES: Final = (
     ("authorization", rf"((?i:authorization{_IS}(?:bearer|basic|token)\s+)){_TOKEN}{{4,}}"),
     (
         "bearer basic",
-        rf"\b((?i:bearer|basic)\s+)(?={_TOKEN}{{0,99}}(?:\d|[a-z][A-Z])|{_TOKEN}{{18,}}){_TOKEN}{{8,}}",
+        rf"\b((?i:bearer|basic)\s+)(?={_TOKEN}{{0,99}}\d){_TOKEN}{{16,}}",
     ),
     ("@", r"(://)[^\s/?#@:]{0,256}:[^\s/?#@]{0,512}(?=@)"),
     ("key= token= sig= signature=", rf"([?&](?i:{_PARAMETER})=)[^\s&#\"'<>\\]{{8,}}"),

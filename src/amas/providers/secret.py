@@ -20,6 +20,10 @@ from .secret_forms import KnownSecrets
 _SECRET_NAME: Final = re.compile(
     r"key|secret|token|password|credential|authorization|cookie", re.IGNORECASE
 )
+# Headers of one's own gateway may carry anything, under any name.
+_HEADERS: Final = frozenset({"headers", "extra_headers", "default_headers"})
+# These tell who asks; masked, they would take ordinary words out of logs.
+_PUBLIC_HEADERS: Final = frozenset({"http-referer", "referer", "user-agent", "x-title"})
 
 _known = KnownSecrets()
 
@@ -91,20 +95,23 @@ def is_secret_name(name: str) -> bool:
 
 
 def hide(value: Any, *, secret: bool = False) -> Any:
-    """Copy plain data, with every text under the name of a credential as a ``Secret``.
+    """Copy plain data, with every text under the name of a credential, or of headers, as a ``Secret``.
 
     Args:
         value: Mappings, lists and plain values.
         secret: Whether the value itself stands under such a name.
     """
     if isinstance(value, Mapping):
-        return {
-            key: hide(item, secret=secret or is_secret_name(str(key)))
-            for key, item in value.items()
-        }
+        return {key: hide(item, secret=_is_hidden(key, secret)) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [hide(item, secret=secret) for item in value]
     return Secret(value) if secret and isinstance(value, str) else value
+
+
+def _is_hidden(key: object, secret: bool) -> bool:
+    if isinstance(key, str) and key.lower() in _PUBLIC_HEADERS:
+        return False
+    return secret or key in _HEADERS or is_secret_name(str(key))
 
 
 def reveal(value: Any) -> Any:

@@ -7,7 +7,7 @@ import json
 import re
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from os.path import commonprefix
 from typing import Final
 from urllib.parse import unquote
@@ -30,10 +30,17 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9._-]+")
 # Percent signs, backslashes and entities, each also escaped by its like any number of times.
 _ESCAPED: Final = re.compile(
     r"(?P<percents>(?:%(?:25)*[0-9A-Fa-f]{2})+)"
-    r"|\\+(?:u(?P<u>[0-9A-Fa-f]{4})|x(?P<x>[0-9A-Fa-f]{2}))?"
-    r"|&(?:amp;)*(?:\#(?P<dec>[0-9]{1,6})|\#[xX](?P<hex>[0-9A-Fa-f]{1,5})|(?P<name>[a-z]{2,4}));"
+    r"|\\+(?:u(?P<u>[0-9A-Fa-f]{4})|U(?P<long>[0-9A-Fa-f]{8})|x(?P<x>[0-9A-Fa-f]{2})|(?P<oct>[0-3][0-7]{2}))?"
+    r"|&(?:amp;)*(?:\#(?P<dec>[0-9]{1,7});?|\#[xX](?P<hex>[0-9A-Fa-f]{1,6});?|(?P<name>[a-z]{2,4});)"
 )
 _PERCENT: Final = re.compile(r"%(?:25)*([0-9A-Fa-f]{2})")
+# Base64 over several lines, as it is or with its line ends escaped, and hex with colons.
+_WRAPPED: Final = re.compile(
+    r"(?:(?<![\w+/-])|(?<=\\n))([\w+/-]{60,})(?:\r?\n|(?:\\+r)?\\+n)(?=[\w+/-])", re.ASCII
+)
+_HEX: Final = re.compile(r"[0-9A-Fa-f]{2}(?:[: -]?[0-9A-Fa-f]{2}){7,}")
+_BETWEEN: Final = str.maketrans("", "", ": -")
+_LAST: Final = 0x10FFFF  # of Unicode's characters
 _ENTITIES: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 
 
@@ -105,17 +112,18 @@ class KnownSecrets:
     def mask(self, text: str) -> str:
         """Replace every known secret in a text with the mask.
 
-        Where one is escaped (URL, JSON, Python, HTML), the text comes back without its escapes.
+        Where one is escaped (URL, JSON, Python, HTML), the text comes back without its escapes,
+        and where one is wrapped or in hex of another case, without its line ends or colons.
         """
         if not self._forms or len(text) < _SHORTEST:
             return text
-        text = self._mask(text)
-        if "%" in text or "\\" in text or "&" in text:
-            plain = unescaped(text)
-            masked = self._mask(plain)
-            if masked != plain:
-                return masked
-        return text
+        text = self._mask(self._mask_undone(text, _joined))
+        return self._mask_undone(self._mask_undone(text, unescaped), _lowered)
+
+    def _mask_undone(self, text: str, undo: Callable[[str], str]) -> str:
+        plain = undo(text)
+        masked = plain if plain == text else self._mask(plain)
+        return text if masked == plain else masked
 
     def _mask(self, text: str) -> str:
         forms, size = self._forms, _SHORTEST
@@ -166,7 +174,8 @@ def forms_of(value: str) -> set[str]:
     if not _PLAIN.fullmatch(value):
         shown = "".join(filter(str.isprintable, value))
         quoted = json.dumps(value)[1:-1]
-        forms |= {unescaped(form) for form in (value, shown, quoted, repr(value)[1:-1])}
+        texts = (value, shown, quoted, repr(value)[1:-1], repr(data)[2:-1], _octal(data))
+        forms |= {unescaped(form) for form in texts}
         forms |= {form.replace(" ", "+") for form in (value, shown)}
     return {form for form in forms if len(form) >= _SHORTEST}
 
@@ -186,6 +195,8 @@ def unescaped(text: str) -> str:
 
     Of control characters, and backslashes that stand before other characters, nothing is left.
     """
+    if not ("%" in text or "\\" in text or "&" in text):
+        return text
     for _ in range(_ROUNDS):
         plain = _ESCAPED.sub(_plain, text)
         if plain == text:
@@ -194,16 +205,34 @@ def unescaped(text: str) -> str:
     return text
 
 
+def _joined(text: str) -> str:
+    return _WRAPPED.sub(r"\1", text) if "\n" in text or "\\n" in text else text
+
+
+def _lowered(text: str) -> str:
+    return _HEX.sub(lambda found: found[0].translate(_BETWEEN).lower(), text)
+
+
+def _octal(data: bytes) -> str:
+    return "".join(f"\\{byte:03o}" for byte in data)
+
+
 def _plain(found: re.Match[str]) -> str:
-    percents, u, x, dec, hexadecimal, name = found.groups()
+    percents, u, long, x, octal, dec, hexadecimal, name = found.groups()
     if percents:
         plain = unquote(_PERCENT.sub(r"%\1", percents))
     elif name:
         plain = _ENTITIES.get(name, found[0])
+    elif octal:
+        plain = chr(int(octal, 8))
     elif dec:
-        plain = chr(int(dec))
-    elif digits := u or x or hexadecimal:
-        plain = chr(int(digits, 16))
+        plain = _character(int(dec))
+    elif digits := u or long or x or hexadecimal:
+        plain = _character(int(digits, 16))
     else:
         plain = ""
     return "".join(filter(str.isprintable, plain))
+
+
+def _character(number: int) -> str:
+    return chr(number) if number <= _LAST else ""

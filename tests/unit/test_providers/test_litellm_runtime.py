@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import warnings
 from types import ModuleType
 from typing import Any
 
@@ -175,3 +176,20 @@ def test_bug_reports_are_for_the_hosts_own_calls(runtime: Runtime) -> None:
     assert exception_mapping_utils.should_report_bug(ValueError())
     with on_wire(Wire()):
         assert not exception_mapping_utils.should_report_bug(ValueError())
+
+
+async def test_an_answer_that_does_not_fit_is_not_warned_of(runtime: Runtime) -> None:
+    """While a call of ours is under way, no warning shows an upstream's answer; a host's own do."""
+    body = {"id": "1", "choices": [{"message": KEY}]}
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=body))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        async with httpx.AsyncClient(transport=transport) as http:
+            client = runtime.client(http, key="none", base_url="http://upstream.invalid/v1")
+            answer = await client.chat.completions.create(model="m", messages=[])
+            with on_wire(Wire()):
+                assert KEY in str(answer.model_dump())
+                assert KEY in answer.model_dump_json()
+            assert [str(each.message) for each in told if KEY in str(each.message)] == []
+            answer.model_dump()
+    assert [KEY in str(each.message) for each in told] == [True]

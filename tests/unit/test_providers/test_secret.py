@@ -94,13 +94,13 @@ def test_hide_and_reveal() -> None:
     plain = {
         "region": "eu",
         "secret_key": VALUE,
-        "headers": {"X-Api-Key": VALUE, "X-Team": "red"},
+        "headers": {"X-Api-Key": VALUE, "X-Team": "a red team"},
         "credentials": {"nested": [VALUE, {"deep": VALUE}], "port": 5},
         "list": [{"token": VALUE}, "open"],
     }
     hidden = hide(plain)
     assert VALUE not in repr(hidden)
-    assert hidden["headers"]["X-Team"] == "red"
+    assert "a red team" not in repr(hidden)
     assert hidden["region"] == "eu"
     assert reveal(hidden) == plain
     assert type(reveal(hidden)["secret_key"]) is str
@@ -162,6 +162,13 @@ def test_dropped_objects_are_counted(uncovered: None) -> None:
         lambda text: "".join(f"\\x{ord(character):02x}" for character in text),
         lambda text: "".join(f"&#{ord(character)};" for character in text),
         lambda text: "".join(f"&#x{ord(character):x};" for character in text),
+        lambda text: repr(text.encode()),
+        lambda text: "".join(f"&#{ord(character):07}" for character in text),
+        lambda text: "".join(f"&#x{ord(character):06X};" for character in text),
+        lambda text: "".join(f"\\U{ord(character):08x}" for character in text),
+        lambda text: "".join(f"\\{byte:03o}" for byte in text.encode()),
+        lambda text: text.encode().hex(":"),
+        lambda text: "".join(map(str.swapcase, text.encode().hex(" ")[:9])) + text.encode().hex()[6:],
         lambda text: json.dumps(html.escape(text)).replace("&", "\\u0026").replace("/", "\\/"),
         lambda text: text.encode().hex(), lambda text: text.encode().hex().upper(),
         *(lambda text, n=n: base64.b64encode(f"{'u' * n}:{text}:x".encode()).decode()
@@ -182,6 +189,27 @@ def test_scrub_knows_encodings(value: str, encode: Callable[[str], str]) -> None
     assert MASK in text
     assert len(text) < 30
     assert held.get_secret_value() == value
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\\n", "\\r\\n"], ids=ascii)
+def test_scrub_knows_wrapped_base64(end: str) -> None:
+    """A secret in base64 is found across the ends of lines, also escaped ones."""
+    held = Secret(VALUE * 4)
+    encoded = base64.encodebytes(f"before: {VALUE * 4} after".encode()).decode().strip()
+    text = scrub(f"<{encoded.replace(chr(10), end)}>")
+    assert MASK in text
+    assert len(text) < 50
+    assert held.get_secret_value() == VALUE * 4
+
+
+def test_one_text_may_have_secrets_in_several_encodings() -> None:
+    """What is found in one encoding does not end the search."""
+    held = Secret(VALUE)
+    data = VALUE.encode()
+    escaped = "".join(f"\\u{byte:04x}" for byte in data)
+    assert scrub(f"{VALUE} {escaped} {data.hex(':')}") == f"{MASK} {MASK} {MASK}"
+    assert unescaped("a&#9999999;b&#xFFFFFF;c\\UFFFFFFFFd") == "abcd"
+    assert held.get_secret_value() == VALUE
 
 
 def test_unescaping_has_an_end() -> None:
@@ -308,7 +336,9 @@ def test_scrub_knows_where_credentials_stand(text: str, left: str) -> None:
         "https://api.openai.com/v1/models?page=2", "max_tokens=1000000000000000000",
         "git@github.com:user/repo.git", "ssh://git@github.com/user", "C:\\new\\table 100% & more",
         "a password: none was given", "{'model': 'gpt-4o', 'key': 1, 'tokens': 12345678901234567}",
-        "at 12:30@home see http://localhost:11434/api/chat",
+        "sk-estonian-dictionary-words", "sk-video-toolkit1-extra", "a Basic subscription2",
+        "https://h/x?page_token=abcdefgh12345678&nextPageToken=abcdefgh&max_tokens=10000000",
+        "Bearer authentications", "at 12:30@home see http://localhost:11434/api/chat",
     ],
 )  # fmt: skip
 def test_scrub_leaves_what_is_no_secret(text: str) -> None:
@@ -335,7 +365,8 @@ def test_scrub_finds_a_secret_anywhere(before: str, after: str) -> None:
 @pytest.mark.parametrize(
     "piece",
     ["password=", "authorization: bearer ", "sk-", "://a:", "?key", "%25", "\\", "&amp;", "eyJa.",
-     "0af3", "PRIVATE KEY-----", "bearer a", "api-key ", VALUE[:11], VALUE[:8]],
+     "0af3", "PRIVATE KEY-----", "bearer a", "api-key ", VALUE[:11], VALUE[:8], "0a:", "A" * 61 + "\n",
+     "\\n", "&#1", "?next-"],
 )  # fmt: skip
 def test_scrub_is_not_slowed_down_by_hostile_texts(piece: str, uncovered: None) -> None:
     """What an upstream repeats endlessly costs time in proportion to its length."""
@@ -343,5 +374,12 @@ def test_scrub_is_not_slowed_down_by_hostile_texts(piece: str, uncovered: None) 
     text = (piece * 66_000)[:66_000]
     began = time.process_time()
     scrub(text)
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 2
     assert held.get_secret_value() == VALUE
+
+
+def test_headers_are_hidden_but_for_those_that_tell_who_asks() -> None:
+    """A gateway's own header may carry a key under any name; a title is an ordinary word."""
+    hidden = hide({"headers": {"X-Custom": VALUE, "X-Title": "A service of ours"}})
+    assert isinstance(hidden["headers"]["X-Custom"], Secret)
+    assert not isinstance(hidden["headers"]["X-Title"], Secret)

@@ -87,6 +87,27 @@ def test_reserved_options_are_named_together() -> None:
     assert "api_version" not in RESERVED_OPTIONS
 
 
+@pytest.mark.parametrize("option", ["headers", "extra_headers"])
+@pytest.mark.parametrize(
+    "header", ["Host", "AUTHORIZATION", "x-api-key", "api_key", "X-Goog-Api-Key ", "cookie"]
+)
+def test_reserved_headers_are_refused(option: str, header: str) -> None:
+    """No option says in a header with which key, or to which host, a request goes."""
+    with pytest.raises(ProviderConfigError, match=f"options.{option} may not set") as caught:
+        target_of("openai", options={option: {header: KEY, "X-Title": "a"}})
+    assert caught.value.field == "options"
+    assert KEY not in str(caught.value)
+
+
+def test_other_headers_are_kept_out_of_sight() -> None:
+    """Headers of one's own pass, and no text of theirs is shown; anything but a mapping is refused."""
+    config = ProviderConfig("openai", options={"headers": {"X-Custom": "a title of mine"}})
+    assert resolve_target(config).model
+    assert "a title of mine" not in repr(config)
+    with pytest.raises(ProviderConfigError, match="must be a mapping"):
+        target_of("openai", options={"extra_headers": "Host: x"})
+
+
 @pytest.mark.parametrize(
     ("name", "options", "needed"),
     [

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import wraps
 from importlib import import_module
 from typing import Any
 
@@ -127,6 +128,7 @@ def load_runtime() -> Runtime:
             client_class = _client_class()
             _forbid_other_clients(client_class)
             _forgo_bug_reports()
+            _forgo_warnings()
             _mask_loggers()
             _loaded = Runtime(litellm, _logging_class(), client_class)
         return _loaded
@@ -285,3 +287,21 @@ def _forgo_bug_reports() -> None:
     inner = getattr(mapping, "should_report_bug", None)
     if inner is not None:
         mapping.should_report_bug = lambda error: not is_under_way() and inner(error)
+
+
+def _forgo_warnings() -> None:
+    """Keep pydantic from warning of what does not fit, with the answer, which may repeat the key.
+
+    Here and not by a filter of warnings, which the host may have replaced by its own.
+    """
+    model: Any = import_module("openai").BaseModel
+    for name in ("model_dump", "model_dump_json"):
+        setattr(model, name, _quiet_under_way(getattr(model, name)))
+
+
+def _quiet_under_way(inner: Any) -> Any:
+    @wraps(inner)
+    def dump(model: Any, **options: Any) -> Any:
+        return inner(model, **({**options, "warnings": False} if is_under_way() else options))
+
+    return dump

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..base import ProviderConfig
@@ -27,17 +28,52 @@ RESERVED_OPTIONS = frozenset(
         "callbacks",
         "client",
         "context_window_fallback_dict",
+        "cooldown_time",
         "custom_llm_provider",
+        "extra_body",
+        "extra_query",
         "fallbacks",
+        "http_client",
+        "litellm_call_id",
         "litellm_logging_obj",
+        "litellm_params",
         "max_retries",
         "messages",
+        "mock_delay",
         "mock_response",
+        "mock_testing_content_policy_fallbacks",
+        "mock_testing_context_fallbacks",
+        "mock_testing_fallbacks",
+        "mock_testing_rate_limit_error",
+        "mock_timeout",
+        "mock_tool_calls",
         "model",
+        "model_list",
         "num_retries",
+        "proxy",
         "retry_policy",
+        "retry_strategy",
+        "shared_session",
+        "ssl_verify",
         "stream",
         "timeout",
+        "use_litellm_proxy",
+    }
+)
+# The same for the headers among them: the key has its field, the rest is the client's.
+RESERVED_HEADERS = frozenset(
+    {
+        "api-key",
+        "authorization",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "cookie",
+        "host",
+        "proxy-authorization",
+        "transfer-encoding",
+        "x-api-key",
+        "x-goog-api-key",
     }
 )
 
@@ -204,6 +240,8 @@ def _check_options(config: ProviderConfig) -> None:
             field="options",
             provider=config.name,
         )
+    for name in ("headers", "extra_headers"):
+        _check_headers(config, name)
     unknown = sorted(config.params.keys() - ALLOWED)
     if unknown:
         hints = ", ".join(f"{name!r}{suggestion(name, ALLOWED)}" for name in unknown)
@@ -212,3 +250,26 @@ def _check_options(config: ProviderConfig) -> None:
             field="params",
             provider=config.name,
         )
+
+
+def _check_headers(config: ProviderConfig, option: str) -> None:
+    headers = config.options.get(option) or {}
+    if not isinstance(headers, Mapping):
+        raise ProviderConfigError(
+            f"options.{option} must be a mapping of names to texts",
+            field="options",
+            provider=config.name,
+        )
+    names = (str(name) for name in headers)
+    reserved = sorted(name for name in names if _plain_header(name) in RESERVED_HEADERS)
+    if reserved:
+        raise ProviderConfigError(
+            f"options.{option} may not set {', '.join(reserved)}; the key goes into api_key,"
+            " the others follow from the request",
+            field="options",
+            provider=config.name,
+        )
+
+
+def _plain_header(name: str) -> str:
+    return name.strip().casefold().replace("_", "-")

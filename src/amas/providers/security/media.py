@@ -9,7 +9,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from .addresses import Reach, host_problem, literal, reach_of
 
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f\\]")
+# What readers of addresses pass over or take for something else, each in its own way.
+_ODD: Final = re.compile(r"[^!-~]|\\")
 
 
 def media_problem(url: str, policy: str = "allow", hosts: Sequence[str] = ()) -> str | None:
@@ -25,30 +26,30 @@ def media_problem(url: str, policy: str = "allow", hosts: Sequence[str] = ()) ->
     Returns:
         A sentence without any part of the address, which may hold a signature.
     """
-    text = url.strip()
-    if text[:5].lower() == "data:":
+    if url[:5].lower() == "data:":
         return None
     if policy == "forbid":
         return "an address of media is not allowed (security.media_urls: forbid); send it as data:"
     listed = policy == "allow-list"
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(url)
         host = parts.hostname or ""
         _ = parts.port
     except ValueError:
         return "an address of media is malformed"
-    if parts.scheme == "gs" and not listed:  # a bucket of Google's, which only Google reads
-        return None
-    problem = _form_problem(text, parts) or host_problem(host)
+    problem = _form_problem(url, parts, ("http", "https") if listed else ("http", "https", "gs"))
+    if problem is None and parts.scheme == "gs" and host:
+        return None  # a bucket of Google's, which only Google reads
+    problem = problem or host_problem(host)
     if problem is None:
         problem = _unlisted(host, hosts) if listed else _private(host)
     return problem and f"an address of media is refused: {problem}"
 
 
-def _form_problem(text: str, parts: SplitResult) -> str | None:
-    if _UNPRINTABLE.search(text):
-        return "it has blanks, backslashes or control characters"
-    if parts.scheme not in {"http", "https"}:
+def _form_problem(text: str, parts: SplitResult, schemes: Sequence[str]) -> str | None:
+    if _ODD.search(text):
+        return "it has blanks, backslashes, or other than printable ASCII characters"
+    if parts.scheme not in schemes:
         return "it must begin with https://, http:// or data:"
     return "it has a user name or password" if "@" in parts.netloc else None
 

@@ -91,32 +91,15 @@ _TEXT: Final = frozenset(
         "title",
     }
 )
-# Keys whose text is an address as soon as it has a scheme.
-_ADDRESS: Final = frozenset(
-    {
-        "audio_url",
-        "document_url",
-        "file_id",
-        "file_uri",
-        "file_url",
-        "fileUri",
-        "image_url",
-        "server_url",
-        "uri",
-        "url",
-        "video_url",
-    }
-)
-# As lenient as those who read addresses: they pass over blanks and line ends, and take a
-# backslash for a slash.
-_SCHEME: Final = re.compile(
-    r"[\x00-\x20]*(?:[a-z](?:[\t\r\n]*[a-z0-9+.-]){0,30}[\t\r\n]*:|[/\\][\t\r\n]*[/\\])",
-    re.IGNORECASE,
-)
-# Under any other key, where base64 may begin with two slashes, and an id may have a colon.
+# Keys whose text is an address, whatever it looks like (image_url, fileUri, server-url, …).
+_ADDRESS_NAME: Final = re.compile(r"ur[il]s?$", re.IGNORECASE)
+# An id may be an address too; then it has one of these.
+_ID_NAME: Final = re.compile(r"file[_-]?id$", re.IGNORECASE)
+_NO_ID: Final = re.compile(r"[^!-~]|//|\\|^[a-z][a-z0-9+.-]{0,30}:", re.IGNORECASE)
+# Under any other key, where base64 may begin with two slashes. As lenient as those who read
+# addresses: they pass over what is not printed, and take a backslash for a slash.
 _SCHEME_AND_SLASH: Final = re.compile(
-    r"[\x00-\x20]*(?:[a-z](?:[\t\r\n]*[a-z0-9+.-]){0,30}[\t\r\n]*:[\t\r\n]*[/\\]"
-    r"|(?:https?|file|gs|s3|ftp):)",
+    r"[^!-~]*(?:[a-z](?:[^ -~]*[a-z0-9+.-]){0,30}[^ -~]*:[^ -~]*[/\\]|(?:https?|file|gs|s3|ftp):)",
     re.IGNORECASE,
 )
 _NUMBERS: Final = (int, float)
@@ -150,6 +133,7 @@ class _Zone(Enum):
     MESSAGES = auto()
     TOOLS = auto()
     PARAMS = auto()
+    ADDRESS = auto()
     DATA = auto()
 
 
@@ -187,7 +171,14 @@ def inspect_call(
 
 def is_routing(name: object) -> bool:
     """Tell whether a parameter says where a request goes, or as whom."""
-    return isinstance(name, str) and (name in ROUTING or name.startswith(_PREFIXES))
+    if not isinstance(name, str):
+        return False
+    plain = name.strip().casefold().replace("-", "_")
+    return plain in ROUTING or plain.startswith(_PREFIXES)
+
+
+def _is_named(shape: re.Pattern[str], key: object) -> bool:
+    return isinstance(key, str) and shape.search(key) is not None
 
 
 def model_problem(model: str) -> str | None:
@@ -251,15 +242,16 @@ class _Inspection:
         """
         if isinstance(value, str):
             self._count(value)
-            if (zone is _Zone.MESSAGES or zone is _Zone.TOOLS) and key not in _TEXT:
-                self._check_address(value, key)
+            if zone is not _Zone.DATA:
+                self._check_address(value, key, zone)
         elif value is None or isinstance(value, _NUMBERS):
             return
         elif isinstance(value, _BYTES):
             self.size += len(value)
         elif isinstance(value, Mapping):
             self._enter(value, depth)
-            self._look_into(value, zone, depth)
+            within = zone is not _Zone.DATA and _is_named(_ADDRESS_NAME, key)
+            self._look_into(value, _Zone.ADDRESS if within else zone, depth)
         elif isinstance(value, Sequence):
             self._enter(value, depth)
             for place, item in enumerate(value):
@@ -276,11 +268,11 @@ class _Inspection:
             try:
                 if isinstance(key, str):
                     self._count(key)
-                if isinstance(value, str) and key in _TEXT:  # most of all, so at once
-                    self._count(value)
+                if zone is not _Zone.ADDRESS and isinstance(value, str) and key in _TEXT:
+                    self._count(value)  # most of all, so at once
                 elif zone is not _Zone.DATA:
                     self._check_name(key, zone)
-                    inner = _Zone.DATA if key in _DATA else zone
+                    inner = _Zone.DATA if key in _DATA and zone is not _Zone.ADDRESS else zone
                     self.look(value, key, inner, depth + 1)
                 else:
                     self.look(value, key, zone, depth + 1)
@@ -315,9 +307,16 @@ class _Inspection:
                 " model, is for the configuration to say"
             )
 
-    def _check_address(self, text: str, key: object) -> None:
-        shape = _SCHEME if key in _ADDRESS else _SCHEME_AND_SLASH
-        if shape.match(text):
+    def _check_address(self, text: str, key: object, zone: _Zone) -> None:
+        if _is_named(_ADDRESS_NAME, key):
+            suspect = True
+        elif zone is _Zone.PARAMS or (key in _TEXT and zone is not _Zone.ADDRESS):
+            return
+        elif _is_named(_ID_NAME, key):
+            suspect = _NO_ID.search(text) is not None
+        else:
+            suspect = _SCHEME_AND_SLASH.match(text) is not None
+        if suspect:
             problem = media_problem(text, self.rules.media_urls, self.rules.media_hosts)
             if problem is not None:
                 raise _Found(problem)
