@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from amas.providers import (
     RateLimitError,
     StreamInterruptedError,
 )
-from amas.providers.security.sandbox import calls, kernel, landlock, process
+from amas.providers.security.sandbox import calls, kernel, landlock, limits, process
 from amas.providers.security.sandbox.provider import SandboxedProvider
 from amas.providers.security.sandbox.server import WINDOW
 from amas.providers.testing import FakeProvider
@@ -323,6 +324,17 @@ TRICKS = {
         "resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE)",
         "PermissionError",
     ),
+    "a file's mode": ("os.chmod('.', 0o666)", "not permitted"),
+    "an open file's mode": ("os.fchmod(open('own', 'w').fileno(), 0o666)", "not permitted"),
+    "a file's times": ("os.utime('.')", "not permitted"),
+    "a file's owner": ("os.chown('.', -1, -1)", "not permitted"),
+    "an attribute": ("os.setxattr('.', 'user.a', b'')", "not permitted"),
+    "to outlive the service": (
+        "assert ctypes.CDLL(None).prctl(1, 0, 0, 0, 0) == 0",
+        "AssertionError",
+    ),
+    "to be looked into": ("assert ctypes.CDLL(None).prctl(4, 1, 0, 0, 0) == 0", "AssertionError"),
+    "more CPU": ("resource.setrlimit(resource.RLIMIT_CPU, (9, 9))", "not allowed to raise"),
     "a local socket": ("socket.socket(socket.AF_UNIX)", "Permission denied"),
     "a file elsewhere": ("open('/etc/amas-test', 'w')", "Permission denied"),
     "more memory": (
@@ -408,16 +420,73 @@ async def test_a_slow_call_takes_no_others_with_it(make: Make) -> None:
     assert pid_of(provider) == pid
 
 
-async def test_cpu_is_limited_by_call(make: Make) -> None:
-    """Each call has so many seconds from its own beginning."""
-    provider = make(sandbox=SandboxLimits(cpu_seconds=3))
-    code = (
-        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "answer = resource.getrlimit(resource.RLIMIT_CPU)[0] - used.ru_utime - used.ru_stime"
-    )
-    assert 3 <= float((await provider.generate(code))["content"]) <= 4
-    burn = "import time\nwhile time.process_time() < 0.5: pass\n"
-    assert 3 <= float((await provider.generate(burn + code))["content"]) + 0.5 <= 4.6
+async def test_cpu_is_limited_by_call(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the process does with signals; each call has so much from its own beginning."""
+    monkeypatch.setattr(limits, "_TOLERANCE_SECONDS", -0.7)
+    monkeypatch.setattr(process, "_WATCH_SECONDS", 0.05)
+    provider = make(sandbox=SandboxLimits(cpu_seconds=1))
+    burn = "import time\nwhile time.process_time() < self.produced + 0.2: pass\n"
+    start = "import time\nself.produced = time.process_time()\n"
+    for _ in range(2):
+        await provider.generate(start + burn)
+    with pytest.raises(ProviderUnavailableError, match="used more CPU"):
+        await provider.generate("signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass")
+
+
+async def test_who_has_used_too_much_cpu_gets_no_further_call(make: Make) -> None:
+    """Also when that was between two looks at it."""
+    provider = make()
+    await provider.generate("")
+    assert provider._child is not None
+    provider._child._cpu._most = 0
+    with pytest.raises(ProviderUnavailableError, match="used more CPU"):
+        await provider.generate("")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "for _ in range(1500):\n    os.mkdir('d')\n    os.chdir('d')",
+        "os.mkdir('d', 0o300)\nopen('d/x', 'w').close()",
+    ],
+    ids=["deep", "unreadable"],
+)
+async def test_a_folder_is_cleared_whatever_is_in_it(make: Make, puppet: Path, code: str) -> None:
+    """However deep, and whatever its modes."""
+    provider = make()
+    await provider.generate(code)
+    await provider.shutdown()
+    assert no_folders(puppet)
+
+
+def test_what_does_not_clear_away_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an error: there is nobody to handle it."""
+    monkeypatch.setenv("PATH", "/no/such/place")
+    monkeypatch.setattr(process, "_kill", lambda *_given: None)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_given, **_more: None)
+    process._clear_away(0, str(tmp_path))
+    assert tmp_path.exists()
+
+
+async def test_what_cannot_be_read_ends_the_process(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its calls get an error, instead of waiting for ever."""
+    provider = make()
+    await provider.generate("")
+    assert provider._child is not None
+
+    def take(*_given: Any) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(provider._child.calls, "take", take)
+    with pytest.raises(ProviderUnavailableError, match="cannot be read"):
+        await provider.generate("")
+
+
+def test_a_signal_without_a_name_is_told_by_its_number() -> None:
+    """A process can be ended by those too."""
+    assert process._describe(-40) == "was killed by signal 40"
 
 
 SPY = """
@@ -468,7 +537,9 @@ async def test_the_keys_of_others_are_not_found(
 ) -> None:
     """Neither in the environment, nor in the service's memory, nor in files; next door they are."""
     monkeypatch.setenv("OTHER_API_KEY", fake_key)
-    files = [tmp_path / "key", tmp_path / "site" / ".env"]
+    files = [tmp_path / "key", tmp_path / "site" / "package" / ".env"]
+    files[1].parent.mkdir()
+    (files[1].parent / "__init__.py").touch()
     for path in files:
         path.write_text(fake_key, encoding="utf-8")
         path.chmod(0o600)
@@ -548,6 +619,7 @@ MALFORMED = {
     "a list": "struct.pack('>I', 2) + b'[]'",
     "nobody's": "struct.pack('>I', 17) + b'{\"id\":99,\"ok\":1}'.ljust(17)",
     "deeply nested": "struct.pack('>I', 100_000) + b'[' * 100_000",
+    "many values": "struct.pack('>I', 900_000) + b'[' + b'{},' * 299_999 + b'1]'",
     "no number": "struct.pack('>I', 18) + b'{\"id\":1,\"ok\": NaN}'",
 }
 

@@ -13,6 +13,7 @@ import resource
 import socket
 import struct
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -26,7 +27,6 @@ from hypothesis import strategies as st
 from typing_extensions import override
 
 from amas.providers import (
-    AccessDeniedError,
     ProviderConfig,
     ProviderConfigError,
     ProviderError,
@@ -48,6 +48,7 @@ from amas.providers.security.sandbox import (
     portable,
     reachable,
     seccomp,
+    server,
     values,
     wire,
 )
@@ -80,6 +81,25 @@ async def test_a_message_arrives_as_it_was_sent() -> None:
         {"text": "ü\ud800", "list": [1, 2.5, None], "map": {"x": True, "y": [0, 1]}},
         len(packed) - 4,
     )
+
+
+async def test_a_child_may_not_send_more_values_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither lists, mappings and texts nor numbers; the service itself may."""
+    monkeypatch.setattr(wire, "MAX_VALUES", 3)
+    monkeypatch.setattr(wire, "MAX_NUMBERS", 5)
+
+    async def arrives(message: Any, *, trusted: bool = False) -> Any:
+        reader = asyncio.StreamReader()
+        reader.feed_data(wire.pack(message, 100))
+        return await wire.receive(reader, 100, trusted=trusted)
+
+    assert await arrives({"a": [1, 2, 3]}) == ({"a": [1, 2, 3]}, 13 + 300)
+    messages: list[Any] = [{"a": [[]]}, {"a": [1] * 7}]
+    for message in messages:
+        with pytest.raises(wire.MalformedMessageError, match="too many values"):
+            await arrives(message)
+        taken = await arrives(message, trusted=True)
+        assert taken[0] == message
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\0", b"\0\0\0\4{}"], ids=["none", "half", "cut"])
@@ -157,17 +177,20 @@ def all_errors() -> list[type[ProviderError]]:
 
 @pytest.mark.parametrize("kind", all_errors(), ids=lambda kind: kind.__name__)
 def test_every_error_arrives_as_what_it_is(kind: type[ProviderError]) -> None:
-    """With its message and numbers."""
+    """With its message and numbers; but what only a manager decides cannot be said by a child."""
     error = kind("what happened")
     error.status_code, error.retry_after, error.model = 429, 2.5, "m"
     copy = portable.error_from_data(through(portable.error_to_data(error)), provider="mine")
-    assert type(copy) is kind
+    managers_own = kind.__name__ in {
+        *("AccessDeniedError", "NoProviderAvailableError", "AllProvidersFailedError")
+    }
+    assert type(copy) is (ProviderUnavailableError if managers_own else kind)
     assert (copy.message, copy.provider) == ("what happened", "mine")
     assert (copy.status_code, copy.retry_after, copy.model) == (429, 2.5, "m")
 
 
 def test_errors_keep_what_only_they_have() -> None:
-    """A partial text, problems and a field, a rule."""
+    """A partial text, problems and a field."""
 
     def copied(error: Exception) -> Any:
         return portable.error_from_data(through(portable.error_to_data(error)), provider="mine")
@@ -175,7 +198,6 @@ def test_errors_keep_what_only_they_have() -> None:
     assert copied(StreamInterruptedError("x", partial_text="half")).partial_text == "half"
     wrong = copied(ProviderConfigError(problems=["a", "b"], field="model"))
     assert (wrong.problems, wrong.field) == (("a", "b"), "model")
-    assert copied(AccessDeniedError("x", rule="access.a")).rule == "access.a"
 
 
 def test_an_error_of_a_plugins_own_is_its_nearest_of_ours() -> None:
@@ -190,6 +212,46 @@ def test_an_error_of_a_plugins_own_is_its_nearest_of_ours() -> None:
         "ProviderUnavailableError",
         "unexpected OSError: gone",
     )
+
+
+def test_an_error_that_cannot_be_told_is_told_by_its_type() -> None:
+    """Whatever its text or its attributes do."""
+
+    class SilentError(Exception):
+        @override
+        def __str__(self) -> str:
+            raise ValueError("no")
+
+    class OddError(RateLimitError):
+        pass
+
+    told = portable.error_to_data(SilentError())
+    assert told["message"] == "unexpected SilentError: it does not say why"
+    odd = OddError("x")
+    odd.status_code = object()  # type: ignore[assignment]
+    told = portable.error_to_data(odd)
+    assert told == {"kind": "RateLimitError", "message": "unreadable OddError"}
+
+
+def test_texts_of_a_child_have_no_surprises() -> None:
+    """Names and messages are printable, and all else has no halves of characters."""
+    deep: Any = "x"
+    for _ in range(100):
+        deep = [deep]
+    data = {
+        "content": "a\ud800\n",
+        "request_id": "a\x1b[2J",
+        "finish_reason": "stop\n",
+        "tool_calls": [{"\udfff": ["b\udfff", 1], "deep": deep}],
+    }
+    result = answers.result_from_data(data, provider="mine")
+    assert result["content"] == "a\ufffd\n"
+    assert (result["request_id"], result["finish_reason"]) == (None, None)
+    (call,) = result["tool_calls"]
+    assert call["\ufffd"] == ["b\ufffd", 1]
+    assert str(call["deep"]).strip("[]") == "None"
+    error = portable.error_from_data({"message": "a\x1b\nb\ud800"}, provider="mine")
+    assert error.message == "a  b "
 
 
 DATA = st.recursive(
@@ -305,6 +367,8 @@ async def test_a_stream_may_not_send_more_than_there_is_room_for(
         line.calls.take({"id": 1, "chunk": {}}, 21)
     call.leave()
     assert line.calls.waiting == 0
+    with pytest.raises(wire.MalformedMessageError, match="too large"):
+        line.calls.take({"id": 1, "chunk": {}}, wire.MAX_CHUNK + 1)
 
 
 @pytest.mark.parametrize(
@@ -409,7 +473,6 @@ class Side:
     def __init__(self, provider: FakeProvider) -> None:
         self.provider = provider
         self.left: list[int] = []
-        self.prepared = 0
 
     async def __aenter__(self) -> Self:
         ours, theirs = socket.socketpair()
@@ -419,7 +482,6 @@ class Side:
             self.provider,
             reader,
             self._their_writer,
-            before_call=self._prepare,
             leave=self.left.append,
         )
         self.running = asyncio.create_task(server.run())
@@ -431,9 +493,6 @@ class Side:
         self._their_writer.close()
         with suppress(OSError):  # they may have written to what is closed here
             await self._their_writer.wait_closed()
-
-    def _prepare(self) -> None:
-        self.prepared += 1
 
     def send(self, **message: Any) -> None:
         self._writer.write(wire.pack(message, 10_000))
@@ -461,7 +520,6 @@ async def test_the_server_does_what_it_is_asked() -> None:
         assert await side.ask("list_models") == ["m"]
         assert (await side.ask("health_check"))["ready"]
         assert await side.ask("shutdown") is None
-        assert side.prepared == 6
     assert isinstance(side.provider, FakeProvider)
     assert side.provider.shutdowns == 1
 
@@ -508,6 +566,16 @@ async def test_the_server_streams_as_far_as_there_is_room() -> None:
         ]
 
 
+def test_a_piece_that_is_too_large_is_an_error_of_its_provider() -> None:
+    """Before the service takes it for an attack."""
+    assert server._packed_chunk(1, StreamChunk("x", "mine"))
+    many = StreamChunk("", "mine", tool_calls=tuple({"a": 1} for _ in range(11_000)))
+    with pytest.raises(ValueError, match="too many values"):
+        server._packed_chunk(1, many)
+    with pytest.raises(ValueError, match="at most"):
+        server._packed_chunk(1, StreamChunk("x" * wire.MAX_CHUNK, "mine"))
+
+
 async def test_a_provider_that_exits_ends_the_process_at_once() -> None:
     """Without waiting for anybody."""
 
@@ -517,7 +585,7 @@ async def test_a_provider_that_exits_ends_the_process_at_once() -> None:
     provider = Speaker(script=[leave])
     left: list[int] = []
     reader = asyncio.StreamReader()
-    server = Server(provider, reader, None, before_call=int, leave=left.append)  # type: ignore[arg-type]
+    server = Server(provider, reader, None, leave=left.append)  # type: ignore[arg-type]
     server._calls[1] = asyncio.current_task()  # type: ignore[assignment]
     with pytest.raises(SystemExit):
         await server._answer(1, "generate", {"prompt": "x", "kwargs": {}})
@@ -643,32 +711,46 @@ def test_only_what_can_be_imported_is_readable(
     for name in (".env", "keys/openai", "configs/deep/er/x.py", "not-a-name/x.py", "credentials"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("", encoding="utf-8")
+    for name in ("app/.env", "app/master.key", "app/sub/x.json", "installed/x.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("", encoding="utf-8")
+    (tmp_path / "dist-1.dist-info/RECORD").write_text("installed/x.py,,\n", encoding="utf-8")
+    (tmp_path / "app/gone").symlink_to("/no/such/place")
     archive = tmp_path / "archive.zip"
     archive.write_text("", encoding="utf-8")
     credentials = str(tmp_path / "credentials")
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path), str(archive), "/no/such/place"])
     options = {"vertex_credentials": credentials, "list": ["/no/such/file", "x", 5]}
-    rules = dict(reachable.rules("/private", options))
-    inside = {
-        str(Path(path).relative_to(tmp_path)): rights
-        for path, rights in rules.items()
-        if Path(path).is_relative_to(tmp_path)
-    }
-    assert inside == {
-        ".": landlock.LIST,
-        **dict.fromkeys(
-            ["app", "src", "single.py", "dist-1.dist-info", "x.libs", "archive.zip", "credentials"],
-            landlock.READ,
-        ),
-    }
+    monkeypatch.setattr(sys, "prefix", "/venv")
+
+    def found() -> tuple[dict[str, int], dict[str, int], tuple[str, ...]]:
+        reached, remarks = reachable.rules("/private", options)
+        inside = {
+            str(Path(path).relative_to(tmp_path)): rights
+            for path, rights in reached
+            if Path(path).is_relative_to(tmp_path)
+        }
+        return dict(reached), inside, remarks
+
+    rules, inside, remarks = found()
+    others = ["single.py", "dist-1.dist-info", "x.libs", "installed", "archive.zip", "credentials"]
+    readable = dict.fromkeys(["app/__init__.py", "src/app/x.py", *others], landlock.READ)
+    assert inside == {".": landlock.LIST, **readable}
+    assert not remarks
     assert rules["/private"] == landlock.WRITE
     assert rules[sys.prefix] == landlock.READ
-    assert not {"/", "/proc", "/etc", "/root", "/home", "/tmp"} & set(rules)
+    assert not {"/", "/proc", "/etc", "/etc/ssl", "/etc/pki", "/root", "/home", "/tmp"} & set(rules)
+    for limit, value in (("_MAX_FILES", 0), ("_MAX_SEEN", 0)):
+        with monkeypatch.context() as patch:
+            patch.setattr(reachable, limit, value)
+            _, inside, (remark,) = found()
+        assert inside["app"] == landlock.READ
+        assert f"{tmp_path}/app" in remark
 
 
 def test_limits_are_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within those that hold already; that of CPU moves on with each call."""
-    held = {resource.RLIMIT_NOFILE: (100, 100), resource.RLIMIT_CPU: (10, 10**9)}
+    """Within those that hold already."""
+    held = {resource.RLIMIT_NOFILE: (100, 100)}
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     set_to: dict[int, tuple[int, int]] = {}
     monkeypatch.setattr(resource, "getrlimit", lambda what: held.get(what, unlimited))
@@ -680,15 +762,24 @@ def test_limits_are_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set_to[resource.RLIMIT_AS] == (100 << 20, 100 << 20)
     assert set_to[resource.RLIMIT_NOFILE] == (100, 100)
     assert set_to[resource.RLIMIT_CORE] == (0, 0)
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    used = usage.ru_utime + usage.ru_stime
-    assert set_to[resource.RLIMIT_CPU][0] == pytest.approx(used + 36, abs=1.5)
-    held[resource.RLIMIT_CPU] = (5, 5)
-    limits.allow_cpu(100)
-    assert set_to[resource.RLIMIT_CPU] == (5, 5)
-    del held[resource.RLIMIT_CPU]
-    limits.allow_cpu(100)
-    assert set_to[resource.RLIMIT_CPU][0] == pytest.approx(used + 101, abs=1.5)
+
+
+def test_cpu_is_allowed_by_call() -> None:
+    """First for the start, then anew for each call; what cannot be told is not limited."""
+    used: list[float] = [34.0]
+    budget = limits.CpuBudget(5, lambda: used[0])
+    assert not budget.is_spent()
+    used[0] = 35.5
+    assert budget.is_spent()
+    budget.renew()
+    used[0] = 41.0
+    assert not budget.is_spent()
+    used[0] = 42.0
+    assert budget.is_spent()
+    untold = limits.CpuBudget(5, lambda: limits.used_cpu(2**22 + 1))
+    untold.renew()
+    assert not untold.is_spent()
+    assert limits.used_cpu(os.getpid()) == pytest.approx(time.process_time(), abs=0.1)
 
 
 def test_the_kernel_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -751,10 +842,10 @@ def test_landlock_takes_what_the_kernel_knows(
 
 
 def run_filter(
-    program: list[seccomp.Instruction], architecture: int, number: int, first: int
+    program: list[seccomp.Instruction], architecture: int, number: int, first: int, third: int = 0
 ) -> int:
     """Run a filter as the kernel would; return 0 if the call is allowed, else its error."""
-    words = {0: number, 4: architecture, 16: first}
+    words = {0: number, 4: architecture, 16: first, 32: third & 0xFFFFFFFF, 36: third >> 32}
     held = at = 0
     while True:
         code, then, otherwise, value = program[at]
@@ -782,6 +873,12 @@ def test_the_filter_refuses_what_it_names_and_nothing_else(name: str) -> None:
     assert verdict(machine.clone, 17) == errno.EPERM
     assert verdict(machine.clone, 0x3D0F00) == 0
     assert (verdict(machine.prlimit, 0), verdict(machine.prlimit, 1)) == (0, errno.EPERM)
+    for limits_at in (1, 1 << 32):
+        assert (
+            run_filter(program, machine.architecture, machine.prlimit, 0, limits_at) == errno.EPERM
+        )
+    options = {option: verdict(machine.prctl, option) for option in range(60)}
+    assert {option for option, error in options.items() if error} == {1, 4}
     families = [verdict(machine.socket, number) for number in (1, 2, 10, 16, 17, 40)]
     denied = errno.EACCES
     assert families == [denied, 0, 0, 0, denied, denied]
@@ -804,6 +901,10 @@ def test_the_filter_is_installed_where_there_is_one(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(platform, "machine", lambda: "abacus")
     with pytest.raises(kernel.NotSupportedError, match="abacus"):
         seccomp.install()
+
+
+def _untold(_pid: int) -> float:
+    raise OSError("why")
 
 
 @pytest.mark.parametrize(
@@ -830,7 +931,10 @@ def test_what_a_kernel_does_not_offer_is_reported(
     assert len(report.missing) == len(missing)
     for said, expected in zip(report.missing, missing, strict=True):
         assert said.startswith(expected)
-    assert len(report.active) + len(report.missing) == 8
+    assert len(report.active) + len(report.missing) == 9
+    with monkeypatch.context() as patch:
+        patch.setattr(hardening, "used_cpu", _untold)
+        assert "a limit of CPU (why)" in hardening.harden(SandboxLimits(), []).missing
     if not refused:
         assert ("prctl", 24, 63) in fake.calls
         assert ("capset", struct.pack("=Ii", 0x20080522, 0), bytes(24)) in fake.calls

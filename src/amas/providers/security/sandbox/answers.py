@@ -34,7 +34,7 @@ def result_from_data(data: object, *, provider: str) -> GenerationResult:
         error=None,
     )
     return GenerationResult(
-        content=read.get("content") or "",
+        content=values.text(read.get("content")) or "",
         tokens_used=tokens,
         provider=provider,
         model=model,
@@ -54,7 +54,7 @@ def chunk_from_data(data: object, *, provider: str) -> StreamChunk:
     """Check a piece of a stream; as ``result_from_data``."""
     read = _with_content(data, "a piece without a text", provider)
     return StreamChunk(
-        content=read.get("content") or "",
+        content=values.text(read.get("content")) or "",
         provider=provider,
         model=values.name(read.get("model")),
         finish_reason=values.name(read.get("finish_reason")),
@@ -94,7 +94,7 @@ def _with_content(data: object, what: str, provider: str) -> dict[str, Any]:
 
 
 def _mappings(value: object) -> list[dict[str, Any]]:
-    return [item for item in values.items(value) if isinstance(item, dict)]
+    return [values.whole(item) for item in values.items(value) if isinstance(item, dict)]
 
 
 def _is_vector(value: object) -> bool:

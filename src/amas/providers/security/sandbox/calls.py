@@ -9,12 +9,12 @@ from typing import Any, Final, TypeAlias
 from ...errors import ProviderError, ProviderTimeoutError
 from .portable import error_from_data
 from .server import WINDOW
-from .wire import MalformedMessageError
+from .wire import MAX_CHUNK, MalformedMessageError
 
 # A child answers a cancelled call, or is found to hang.
 CANCEL_SECONDS: Final = 1.0
 
-# All pieces of streams that nobody has taken yet, in bytes.
+# All pieces of streams that nobody has taken yet, in bytes; see ``wire.weigh``.
 MAX_WAITING: Final = 64 * 1024 * 1024
 
 Send: TypeAlias = Callable[[Mapping[str, Any]], None]
@@ -79,6 +79,8 @@ class Call:
             MalformedMessageError: There is no room for it.
         """
         self.room -= 1
+        if size > MAX_CHUNK:
+            raise MalformedMessageError("it sent too large a piece")
         if self.room < 0 or self._calls.waiting + size > MAX_WAITING:
             raise MalformedMessageError("it sent more pieces than there is room for")
         if not self._left:
@@ -151,7 +153,7 @@ class Calls:
 
         Args:
             message: The message.
-            size: Its size in bytes.
+            size: Its weight in bytes; see ``wire.weigh``.
 
         Raises:
             MalformedMessageError: It is for no call that is under way, or unexpected.

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any, Final
 from ...base import ProviderBase, ProviderConfig
 from ...errors import ProviderConfigError, ProviderError
 from .hardening import harden
-from .limits import allow_cpu
 from .portable import config_from_data, error_to_data
 from .reachable import rules
 from .server import Server
@@ -75,8 +74,7 @@ async def _serve(
         writer.write(pack({"id": 0, "error": error_to_data(error)}, MAX_FROM_CHILD))
         return
     writer.write(pack({"id": 0, "ok": first["report"]}, MAX_FROM_CHILD))
-    seconds = config.sandbox.cpu_seconds
-    await Server(provider, reader, writer, before_call=lambda: allow_cpu(seconds)).run()
+    await Server(provider, reader, writer).run()
     with suppress(Exception):
         await asyncio.wait_for(provider.shutdown(), _FAREWELL_SECONDS)
 
@@ -104,8 +102,9 @@ def main() -> None:
         channel.set_inheritable(False)
         first = read_first(channel)
         config = config_from_data(first["config"])
-        report = harden(config.sandbox, rules(str(Path.cwd()), first["config"]["options"]))
-        first["report"] = asdict(report)
+        reachable, remarks = rules(str(Path.cwd()), first["config"]["options"])
+        report = harden(config.sandbox, reachable)
+        first["report"] = asdict(replace(report, missing=(*report.missing, *remarks)))
         asyncio.run(serve(channel, first, config))
     # Not waiting for threads that the provider has left running.
     os._exit(0)

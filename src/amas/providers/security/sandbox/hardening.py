@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import struct
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import Any, Final
 from ...types import SandboxLimits
 from . import kernel, landlock, seccomp
 from .landlock import restrict
-from .limits import apply_limits
+from .limits import apply_limits, used_cpu
 from .portable import SandboxReport
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -35,8 +36,9 @@ def harden(limits: SandboxLimits, rules: Sequence[tuple[str, int]]) -> SandboxRe
         rules: Which files it may reach; see ``landlock.restrict``.
     """
     apply_limits(limits)
-    active, missing = ["limits of memory, files and CPU"], []
+    active, missing = ["limits of memory and files"], []
     steps: list[tuple[str, Callable[[], Any]]] = [
+        ("a limit of CPU", _check_cpu),
         ("it ends with the service", _end_with_parent),
         ("no new privileges", lambda: kernel.call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)),
         ("its memory is closed to others", lambda: kernel.call("prctl", _PR_SET_DUMPABLE, 0)),
@@ -53,6 +55,14 @@ def harden(limits: SandboxLimits, rules: Sequence[tuple[str, int]]) -> SandboxRe
         else:
             active.append(what)
     return SandboxReport(tuple(active), tuple(missing))
+
+
+def _check_cpu() -> None:
+    """Tell whether the service will see what this process uses."""
+    try:
+        used_cpu(os.getpid())
+    except OSError as error:
+        raise kernel.NotSupportedError(str(error)) from None
 
 
 def _end_with_parent() -> None:

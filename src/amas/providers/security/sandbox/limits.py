@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import resource
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from ...types import SandboxLimits
 
 # Starting takes CPU of its own: importing LiteLLM alone takes three seconds.
 _START_CPU_SECONDS: Final = 30
+_TOLERANCE_SECONDS: Final = 1.0
+_CPU_CLOCK: Final = 2
 _MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 
 
 def apply_limits(limits: SandboxLimits) -> None:
-    """Limit this process for good; the CPU for its start only, see ``allow_cpu``.
+    """Limit this process for good; its CPU see ``CpuBudget``.
 
     Memory is the address space, because that covers shared mappings too.
     """
@@ -28,14 +33,38 @@ def apply_limits(limits: SandboxLimits) -> None:
         _, most = resource.getrlimit(what)
         within = amount if most == resource.RLIM_INFINITY else min(amount, most)
         resource.setrlimit(what, (within, within))
-    allow_cpu(limits.cpu_seconds + _START_CPU_SECONDS)
 
 
-def allow_cpu(seconds: int) -> None:
-    """Allow so many seconds of CPU from now on; who uses more is ended by SIGXCPU."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    allowed = int(usage.ru_utime + usage.ru_stime) + 1 + seconds
-    _, most = resource.getrlimit(resource.RLIMIT_CPU)
-    if most != resource.RLIM_INFINITY:
-        allowed = min(allowed, most)
-    resource.setrlimit(resource.RLIMIT_CPU, (allowed, most))
+def used_cpu(pid: int) -> float:
+    """Return the seconds of CPU that a process has used, all its threads together.
+
+    Raises:
+        OSError: There is no such process, or this system does not tell.
+    """
+    # The number of its clock, as ``clock_getcpuclockid`` makes it on Linux.
+    return time.clock_gettime((~pid << 3) | _CPU_CLOCK)
+
+
+class CpuBudget:
+    """What CPU a child may still use; kept by the service, because a child could lift a limit.
+
+    Args:
+        seconds: What it may use by call.
+        used: Returns what it has used; raises OSError if that cannot be told.
+    """
+
+    def __init__(self, seconds: float, used: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._used = used
+        self._most = seconds + _START_CPU_SECONDS
+
+    def is_spent(self) -> bool:
+        """Tell whether it has used more than it may."""
+        with suppress(OSError):
+            return self._used() > self._most
+        return False
+
+    def renew(self) -> None:
+        """Allow as much again from now on: a call begins."""
+        with suppress(OSError):
+            self._most = self._used() + self._seconds + _TOLERANCE_SECONDS

@@ -10,6 +10,8 @@ from ... import errors
 from ...base import ProviderBase, ProviderConfig
 from ...errors import (
     AccessDeniedError,
+    AllProvidersFailedError,
+    NoProviderAvailableError,
     ProviderConfigError,
     ProviderError,
     ProviderUnavailableError,
@@ -18,12 +20,13 @@ from ...errors import (
 from ...secret import reveal
 from ...types import Capability, Isolation, Price, SandboxLimits
 from . import values
+from .wire import MAX_FROM_CHILD, pack
 
 # An error's message is for people: nobody reads more, and logs are not to be flooded with it.
 _MAX_MESSAGE: Final = 4096
 _ATTRIBUTES: Final = (
     *("model", "status_code", "request_id", "retry_after"),
-    *("partial_text", "problems", "field", "rule"),
+    *("partial_text", "problems", "field"),
 )
 
 _ERRORS: Final[Mapping[str, type[ProviderError]]] = {
@@ -31,6 +34,9 @@ _ERRORS: Final[Mapping[str, type[ProviderError]]] = {
     for name, value in vars(errors).items()
     if isinstance(value, type) and issubclass(value, ProviderError)
 }
+
+# What a manager decides: no provider can say it.
+_MANAGERS_OWN: Final = (AccessDeniedError, AllProvidersFailedError, NoProviderAvailableError)
 
 
 def config_to_data(config: ProviderConfig) -> dict[str, Any]:
@@ -51,13 +57,26 @@ def config_from_data(data: Mapping[str, Any]) -> ProviderConfig:
     return ProviderConfig(**{**data, "sandbox": SandboxLimits(**data["sandbox"])})
 
 
+def described(error: BaseException) -> str:
+    """Return what an error says; a plugin's own may fail even at that."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 -- whatever its __str__ does
+        return "it does not say why"
+
+
 def error_to_data(error: BaseException) -> dict[str, Any]:
     """Return an error as plain data; one that is not of our tree becomes one that is."""
     if not isinstance(error, ProviderError):
-        error = ProviderUnavailableError(f"unexpected {type(error).__name__}: {error}")
+        error = ProviderUnavailableError(f"unexpected {type(error).__name__}: {described(error)}")
     kind = next(item for item in type(error).__mro__ if item.__name__ in _ERRORS)
-    data = {name: getattr(error, name, None) for name in _ATTRIBUTES}
-    return data | {"kind": kind.__name__, "message": error.message}
+    try:
+        data = {name: getattr(error, name, None) for name in _ATTRIBUTES}
+        data = data | {"kind": kind.__name__, "message": error.message}
+        pack(data, MAX_FROM_CHILD)
+    except Exception:  # noqa: BLE001 -- its attributes are a plugin's own
+        return {"kind": kind.__name__, "message": f"unreadable {type(error).__name__}"}
+    return data
 
 
 def error_from_data(data: object, *, provider: str) -> ProviderError:
@@ -69,15 +88,15 @@ def error_from_data(data: object, *, provider: str) -> ProviderError:
     """
     read = values.mapping(data)
     kind = _ERRORS.get(str(read.get("kind")), ProviderUnavailableError)
-    message = str(read.get("message"))[:_MAX_MESSAGE]
+    if issubclass(kind, _MANAGERS_OWN):
+        kind = ProviderUnavailableError
+    message = values.line(read.get("message"), _MAX_MESSAGE)
     more: dict[str, Any] = {}
     if issubclass(kind, ProviderConfigError):
-        problems = [str(item)[:_MAX_MESSAGE] for item in values.items(read.get("problems"))]
+        problems = [values.line(item, _MAX_MESSAGE) for item in values.items(read.get("problems"))]
         more = {"problems": problems, "field": values.name(read.get("field"))}
     elif issubclass(kind, StreamInterruptedError):
         more = {"partial_text": values.text(read.get("partial_text")) or ""}
-    elif issubclass(kind, AccessDeniedError):
-        more = {"rule": values.name(read.get("rule"))}
     error = kind(message, **more)
     error.provider, error.model = provider, values.name(read.get("model"))
     error.status_code = values.count(read.get("status_code"))

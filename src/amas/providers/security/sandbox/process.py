@@ -7,11 +7,13 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
 from ...base import ProviderConfig
@@ -24,6 +26,7 @@ from ...errors import (
 from ...observability.logging import get_logger
 from .calls import Calls
 from .environment import child_environment
+from .limits import CpuBudget, used_cpu
 from .output import Output
 from .portable import config_to_data
 from .server import WINDOW
@@ -36,6 +39,9 @@ POLITE_SECONDS: Final = 1.0
 
 # A killed process ends in no time; unless it waits for a disk.
 _REAP_SECONDS: Final = 1.0
+# How often it is looked at what CPU a child has used.
+_WATCH_SECONDS: Final = 0.5
+_CLEAR_SECONDS: Final = 30.0
 _READ_BUFFER: Final = 64 * 1024
 Spawned: TypeAlias = (
     "tuple[asyncio.subprocess.Process, asyncio.StreamReader, asyncio.StreamWriter, str]"
@@ -64,6 +70,9 @@ class ChildProcess:
         self._why: str | None = None
         # For an event loop that is closed without further ado, and for the end of the interpreter.
         self._remains = weakref.finalize(self, _clear_away, self.process.pid, folder)
+        pid = self.process.pid
+        self._cpu = CpuBudget(config.sandbox.cpu_seconds, lambda: used_cpu(pid))
+        self._watch = self.loop.call_later(_WATCH_SECONDS, self._watch_cpu)
         self._supervisor = asyncio.create_task(self._supervise())
 
     @classmethod
@@ -146,8 +155,11 @@ class ChildProcess:
             call.leave()
 
     def _start(self, do: str, arguments: Mapping[str, Any], *, window: int = 0) -> Any:
-        if not self.alive:
+        if self.alive:
+            self._check_cpu()
+        if not self.alive or self._why is not None:
             raise self._error()
+        self._cpu.renew()
         try:
             return self.calls.start(do, arguments, window=window)
         except (TypeError, ValueError, RecursionError) as error:
@@ -162,6 +174,14 @@ class ChildProcess:
         if self.alive:
             self._writer.write(data)
 
+    def _watch_cpu(self) -> None:
+        self._check_cpu()
+        self._watch = self.loop.call_later(_WATCH_SECONDS, self._watch_cpu)
+
+    def _check_cpu(self) -> None:
+        if self._cpu.is_spent():
+            self._stop("used more CPU than a call may and was ended")
+
     def _hangs(self) -> None:
         self._stop("did not answer, not even a cancelled call, and was ended")
 
@@ -174,16 +194,21 @@ class ChildProcess:
         assert self.process.stdout is not None
         output = asyncio.create_task(Output(self._config.name).read(self.process.stdout))
         try:
-            while (received := await receive(self._reader, MAX_FROM_CHILD)) is not None:
+            while (
+                received := await receive(self._reader, MAX_FROM_CHILD, trusted=False)
+            ) is not None:
                 self.calls.take(*received)
         except MalformedMessageError as error:
             self._why = f"sent a malformed message ({error}) and was ended"
+        except Exception as error:  # noqa: BLE001 -- whatever it is, its calls are to hear of it
+            self._why = f"sent what cannot be read ({type(error).__name__}) and was ended"
         except asyncio.CancelledError:
             # With the event loop: that is no failure.
             self._closing = True
             self._why = self._why or "was ended"
         finally:
             self.alive = False
+            self._watch.cancel()
             if not self.loop.is_closed():
                 self._writer.close()
                 await self._bury(output)
@@ -296,10 +321,29 @@ def _kill(group: int, how: signal.Signals) -> None:
 
 def _clear_away(group: int, folder: str) -> None:
     _kill(group, signal.SIGKILL)
-    shutil.rmtree(folder, ignore_errors=True)
+    # Too deep for Python 3.11, or not readable: a child may leave its folder as it likes.
+    with suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
+    for command in (("chmod", "-R", "u+rwx"), ("rm", "-rf")):
+        if Path(folder).exists():
+            _run(*command, folder)
+
+
+def _run(*command: str) -> None:
+    with suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(  # noqa: S603 -- nothing of it is from outside
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_CLEAR_SECONDS,
+            check=False,
+        )
 
 
 def _describe(code: int) -> str:
-    if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"ended with status {code}"
+    if code >= 0:
+        return f"ended with status {code}"
+    # Those for real time have no names.
+    named = {item.value: item.name for item in signal.Signals}
+    return f"was killed by {named.get(-code, f'signal {-code}')}"

@@ -1,7 +1,8 @@
 """Which calls to the kernel a process may make: a seccomp filter, as BPF.
 
 It takes away what a provider never needs and an attacker would: reading the memory of other
-processes, new processes, other kernel interfaces, and sockets to services of this machine.
+processes, new processes, other kernel interfaces, sockets to services of this machine, modes,
+owners and times of files (which Landlock leaves open), and taking back what hardening has done.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import ctypes
 import errno
 import platform
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -24,8 +25,12 @@ _MODE_FILTER: Final = 2
 # Classic BPF: load a word, jump if equal, if not less, if a bit is set, return.
 _LOAD, _EQUAL, _NOT_LESS, _BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_THIRD_ARGUMENT = (32, 36)  # both halves of it
 _ALLOW: Final = 0x7FFF0000
 _FAIL: Final = 0x00050000
+
+# PR_SET_PDEATHSIG and PR_SET_DUMPABLE.
+_SETTLED: Final = (1, 4)
 
 _CLONE_THREAD: Final = 0x00010000
 _X32: Final = 0x40000000
@@ -36,6 +41,7 @@ _SAME_EVERYWHERE: Final = (
     *(424, 434, 438),  # pidfd_send_signal, pidfd_open, pidfd_getfd
     *(425, 426, 427),  # io_uring_setup, io_uring_enter, io_uring_register
     440,  # process_madvise
+    *(452, 463, 466, 469),  # fchmodat2, setxattrat, removexattrat, file_setattr
 )
 
 
@@ -47,6 +53,7 @@ class Machine:
     clone: int
     socket: int
     prlimit: int
+    prctl: int
     refused: tuple[int, ...]
 
 
@@ -54,20 +61,28 @@ class Machine:
 # add_key, request_key, keyctl, memfd_create, shmget, msgget, semget, mq_open,
 # setns, unshare, mount, umount2, pivot_root, chroot, open_by_handle_at,
 # setpriority, ioprio_set, sched_setparam, sched_setscheduler, sched_setaffinity, sched_setattr,
-# move_pages, migrate_pages, kexec_load, kexec_file_load, init_module, finit_module
+# move_pages, migrate_pages, kexec_load, kexec_file_load, init_module, finit_module,
+# setrlimit, fchmod, fchmodat, fchown, fchownat, utimensat, mknodat,
+# setxattr, lsetxattr, fsetxattr, removexattr, lremovexattr, fremovexattr
 MACHINES: Final = {
     "x86_64": Machine(
         architecture=0xC000003E,
         clone=56,
         socket=41,
         prlimit=302,
+        prctl=157,
         refused=(
             *(101, 310, 311, 312, 298, 321, 323),
             *(248, 249, 250, 319, 29, 68, 64, 240),
             *(308, 272, 165, 166, 155, 161, 304),
             *(141, 251, 142, 144, 203, 314),
             *(279, 256, 246, 320, 175, 313),
-            *(57, 58),  # fork and vfork, which only this processor has
+            *(160, 91, 268, 93, 260, 280, 259),
+            *(188, 189, 190, 197, 198, 199),
+            # Which only this processor has: fork, vfork,
+            *(57, 58),
+            # chmod, chown, lchown, utime, utimes, futimesat, mknod.
+            *(90, 92, 94, 132, 235, 261, 133),
         ),
     ),
     "aarch64": Machine(
@@ -75,12 +90,15 @@ MACHINES: Final = {
         clone=220,
         socket=198,
         prlimit=261,
+        prctl=167,
         refused=(
             *(117, 270, 271, 272, 241, 280, 282),
             *(217, 218, 219, 279, 194, 186, 190, 180),
             *(268, 97, 40, 39, 41, 51, 265),
             *(140, 30, 118, 119, 122, 274),
             *(239, 238, 104, 294, 105, 273),
+            *(164, 52, 53, 55, 54, 88, 33),
+            *(5, 6, 7, 14, 15, 16),
         ),
     ),
 }
@@ -102,8 +120,8 @@ def build(machine: Machine) -> list[Instruction]:
         *_refuse([_CLONE3], errno.ENOSYS),
         # Threads, but no processes: they could outlive this one, and have limits of their own.
         *_only(machine.clone, [(_BITS, _CLONE_THREAD)], errno.EPERM),
-        # Its own limits, not those of the service.
-        *_only(machine.prlimit, [(_EQUAL, 0)], errno.EPERM),
+        *_only_own_limits(machine.prlimit),
+        *_refuse_options(machine.prctl, _SETTLED),
         *_only(machine.socket, [(_EQUAL, family) for family in _FAMILIES], errno.EACCES),
         (_RETURN, 0, 0, _ALLOW),
     ]
@@ -123,6 +141,25 @@ def _only(number: int, conditions: list[tuple[int, int]], error: int) -> Iterato
         yield (test, 0, 1, value)
         yield (_RETURN, 0, 0, _ALLOW)
     yield _fail(error)
+
+
+def _only_own_limits(number: int) -> Iterator[Instruction]:
+    """Allow to ask for its own limits; not to change them, nor those of the service."""
+    conditions = [_FIRST_ARGUMENT, *_THIRD_ARGUMENT]
+    yield (_EQUAL, 0, 1 + 3 * len(conditions), number)
+    for argument in conditions:
+        yield (_LOAD, 0, 0, argument)
+        yield (_EQUAL, 1, 0, 0)
+        yield _fail(errno.EPERM)
+    yield (_RETURN, 0, 0, _ALLOW)
+
+
+def _refuse_options(number: int, options: Sequence[int]) -> Iterator[Instruction]:
+    """Refuse a call if its first argument is one of these."""
+    yield (_EQUAL, 0, 2 + 2 * len(options), number)
+    yield (_LOAD, 0, 0, _FIRST_ARGUMENT)
+    yield from _refuse(options, errno.EPERM)
+    yield (_RETURN, 0, 0, _ALLOW)
 
 
 def _fail(error: int) -> Instruction:

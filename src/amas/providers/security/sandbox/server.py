@@ -10,8 +10,9 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from ...base import ProviderBase
-from .portable import error_to_data, facts_to_data
-from .wire import MAX_FROM_CHILD, MAX_TO_CHILD, pack, receive
+from ...types import StreamChunk
+from .portable import described, error_to_data, facts_to_data
+from .wire import MAX_CHUNK, MAX_FROM_CHILD, MAX_TO_CHILD, pack, receive, weigh
 
 WINDOW: Final = 16
 """How many pieces of a stream are sent before the first of them is taken."""
@@ -24,7 +25,6 @@ class Server:
         provider: The provider.
         reader: Where calls come from.
         writer: Where answers go.
-        before_call: Called before each call.
         leave: Ends the process, when the provider asks for that.
     """
 
@@ -34,13 +34,11 @@ class Server:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         *,
-        before_call: Callable[[], object],
         leave: Callable[[int], object] = os._exit,
     ) -> None:
         self._provider = provider
         self._reader = reader
         self._writer = writer
-        self._before_call = before_call
         self._leave = leave
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._room: dict[int, asyncio.Semaphore] = {}
@@ -70,7 +68,6 @@ class Server:
 
     async def _answer(self, number: int, do: str, arguments: dict[str, Any]) -> None:
         try:
-            self._before_call()
             message = {"id": number, "ok": await self._do(number, do, arguments)}
         except (SystemExit, KeyboardInterrupt):
             # At once: the ordinary way out waits for threads that the provider may have started.
@@ -112,13 +109,22 @@ class Server:
         async with aclosing(source):
             async for chunk in source:
                 await room.acquire()
-                self._writer.write(_packed({"id": number, "chunk": asdict(chunk)}))
+                self._writer.write(_packed_chunk(number, chunk))
                 await self._writer.drain()
 
 
 def _packed(message: dict[str, Any]) -> bytes:
     try:
-        return pack(message, MAX_FROM_CHILD)
-    except (TypeError, ValueError, RecursionError) as error:
-        problem = TypeError(f"the answer cannot be handed on: {error}")
+        data = pack(message, MAX_FROM_CHILD)
+        weigh(data)
+    except Exception as error:  # noqa: BLE001 -- plain data it is not; what it is instead may raise anything
+        problem = TypeError(f"the answer cannot be handed on: {described(error)}")
         return pack({"id": message["id"], "error": error_to_data(problem)}, MAX_FROM_CHILD)
+    return data
+
+
+def _packed_chunk(number: int, chunk: StreamChunk) -> bytes:
+    data = pack({"id": number, "chunk": asdict(chunk)}, MAX_CHUNK)
+    if weigh(data) > MAX_CHUNK:
+        raise ValueError("a piece of a stream has too many values")
+    return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Final
 
 from ...types import Usage
@@ -10,17 +11,38 @@ from ...types import Usage
 MAX_NAME: Final = 512
 """Longest name, in characters."""
 
+_MAX_DEPTH: Final = 64
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _LARGEST_COUNT: Final = 2**53
 
 
 def name(value: object) -> str | None:
-    """Return a short text."""
-    return value if isinstance(value, str) and len(value) <= MAX_NAME else None
+    """Return a short text without control characters."""
+    if isinstance(value, str) and len(value) <= MAX_NAME and value.isprintable():
+        return value
+    return None
 
 
 def text(value: object) -> str | None:
-    """Return a text of any length."""
-    return value if isinstance(value, str) else None
+    """Return a text of any length, without halves of characters."""
+    return _SURROGATES.sub("\ufffd", value) if isinstance(value, str) else None
+
+
+def line(value: object, longest: int) -> str:
+    """Return what can be shown: one line, no longer than so many characters."""
+    shown = str(value)[:longest]
+    return "".join(item if item.isprintable() else " " for item in shown)
+
+
+def whole(value: object, depth: int = 0) -> Any:
+    """Return plain data with all its texts as ``text`` does; nothing of what is too deep."""
+    if depth > _MAX_DEPTH:
+        return None
+    if isinstance(value, dict):
+        return {text(key): whole(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [whole(item, depth + 1) for item in value]
+    return text(value) if isinstance(value, str) else value
 
 
 def items(value: object) -> list[Any]:

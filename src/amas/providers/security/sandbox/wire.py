@@ -17,6 +17,19 @@ MAX_FROM_CHILD: Final = 16 * 1024 * 1024
 MAX_TO_CHILD: Final = 64 * 1024 * 1024
 """Largest message to a child, in bytes; a prompt with pictures may be that long."""
 
+MAX_CHUNK: Final = 2 * 1024 * 1024
+"""Heaviest piece of a stream a child may send; see ``weigh``."""
+
+MAX_VALUES: Final = 200_000
+MAX_NUMBERS: Final = 2_000_000
+"""Most lists, mappings and texts in a message of a child, and most values of any kind.
+
+A batch of embeddings has a million numbers; they are small.
+"""
+
+# About what a list, mapping or text takes in memory, beside its characters.
+_VALUE_BYTES: Final = 100
+
 HEADER: Final = struct.Struct(">I")
 
 
@@ -68,15 +81,35 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a number")
 
 
-async def receive(reader: asyncio.StreamReader, limit: int) -> tuple[dict[str, Any], int] | None:
+def weigh(text: bytes) -> int:
+    """Return about how many bytes a message will take in memory, before it is read.
+
+    A few bytes of JSON, such as ``[],``, take many times as much once they are read.
+
+    Args:
+        text: Its bytes.
+
+    Raises:
+        MalformedMessageError: It has too many values.
+    """
+    values = text.count(b"{") + text.count(b"[") + text.count(b'"') // 2
+    if values > MAX_VALUES or text.count(b",") > MAX_NUMBERS:
+        raise MalformedMessageError("it has too many values")
+    return len(text) + _VALUE_BYTES * values
+
+
+async def receive(
+    reader: asyncio.StreamReader, limit: int, *, trusted: bool = True
+) -> tuple[dict[str, Any], int] | None:
     """Wait for the next message.
 
     Args:
         reader: Where it comes from.
         limit: Most bytes it may have.
+        trusted: Whether any number of values is taken, unlike from a child.
 
     Returns:
-        The message and its size in bytes; None if the other side is gone.
+        The message and its size in bytes, or its weight if it is not trusted; None if the other side is gone.
 
     Raises:
         MalformedMessageError: Something else came, or something longer.
@@ -88,4 +121,6 @@ async def receive(reader: asyncio.StreamReader, limit: int) -> tuple[dict[str, A
         text = await reader.readexactly(size)
     except (asyncio.IncompleteReadError, OSError):
         return None
+    if not trusted:
+        size = weigh(text)
     return unpack(text), size
