@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 WORKERS ?= 3
-.PHONY: help install demo test chaos lint format bench lock clean
+.PHONY: help install demo test slow chaos lint format bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,9 +25,12 @@ demo: $(INSTALLED) ## Show failover at work, over real HTTP and without any key
 
 test: $(INSTALLED) ## Run the tests, and refuse branch coverage below 95%
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --dist worksteal
+	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not slow"
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+slow: $(INSTALLED) ## Run the tests that start and kill whole processes
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -m slow
 
 chaos: $(INSTALLED) ## Send 20,000 calls through servers that fail in every way, and read 10,000 generated configurations
 	@$(BIN)/python tests/chaos/chaos.py

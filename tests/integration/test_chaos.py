@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CHAOS = Path(__file__).parents[1] / "chaos" / "chaos.py"
 
 
+@pytest.mark.slow
 def test_no_call_is_lost_and_nothing_is_left() -> None:
     """Everything goes wrong, and every verdict that a short run allows is good."""
     # Not under coverage: what is measured here is time.

@@ -185,6 +185,7 @@ def test_outage_ends_with_1(config: Path, vendor: ThreadedUpstream, fake_key: st
     assert fake_key not in done.err
 
 
+@pytest.mark.slow
 def test_first_start_says_what_to_set() -> None:
     """Without any key or local model the next steps are told, the demo among them."""
     done = start("generate", "Why?")
@@ -285,6 +286,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     assert "Exit codes:" in done.stdout
 
 
+@pytest.mark.slow
 def test_demo_tells_its_story_without_a_warning() -> None:
     """The whole demo runs in development mode with warnings as errors, in under 20 seconds."""
     began = time.monotonic()

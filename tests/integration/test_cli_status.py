@@ -252,6 +252,7 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.replace("\x1b[1A", "\n")).replace("\r", "")
 
 
+@pytest.mark.slow
 def test_watch_in_a_terminal(setting: Setting, redis_server: RedisServer) -> None:
     """It redraws itself, shows what another process decides, and ends on Ctrl-C without a trace."""
     setting.write(state=redis_server.url)
@@ -271,6 +272,7 @@ def test_watch_in_a_terminal(setting: Setting, redis_server: RedisServer) -> Non
     assert whole.rindex("\x1b[?25h") > whole.rindex("\x1b[?25l")  # the cursor is there again
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves(setting: Setting) -> None:
     """What was piped into ``head`` ends quietly, and successfully, when that has had enough."""
     watch = subprocess.Popen(
@@ -289,6 +291,7 @@ def test_a_reader_that_leaves(setting: Setting) -> None:
     assert [line for line in said.splitlines() if not line.startswith("warning: ")] == []
 
 
+@pytest.mark.slow
 def test_a_provider_that_hangs_does_not_hold_up_the_watch(
     setting: Setting, vendor: ThreadedUpstream
 ) -> None:

@@ -24,6 +24,8 @@ from amas.providers.testing.upstream import Fault, RecordedRequest, ThreadedUpst
 if TYPE_CHECKING:
     from tests.conftest import RedisServer
 
+pytestmark = pytest.mark.slow
+
 DRIVER = Path(__file__).with_name("shared_state_driver.py")
 PREFIX = "shared-test"
 # Long enough for a busy machine; a test that works takes nothing of it.

@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 DRIVER = Path(__file__).with_name("keys_driver.py")
 TRIES = 100  # of each of two commands
 
 
+@pytest.mark.slow
 def test_killed_at_200_moments_the_file_always_opens(tmp_path: Path) -> None:
     """After SIGKILL every key is the old or the new one and opens, comments and mode are there."""
     done = subprocess.run(

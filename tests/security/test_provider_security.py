@@ -400,6 +400,7 @@ assert "PLANTED_API_KEY" not in os.environ
 """
 
 
+@pytest.mark.slow
 def test_loading_litellm_is_quiet_offline_and_leaves_the_environment(tmp_path: Path) -> None:
     """LiteLLM's import reads no .env file, reaches no network, prints nothing and sets nothing."""
     (tmp_path / ".env").write_text("PLANTED_API_KEY=planted\n", encoding="utf-8")
@@ -431,6 +432,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_failing_calls_print_nothing(tmp_path: Path) -> None:
     """An error brings no "Give Feedback" and no complaint about what was left open."""
     done = run(FAILING_CALL, tmp_path, PYTHONWARNINGS="always::ResourceWarning")

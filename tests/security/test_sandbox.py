@@ -905,6 +905,7 @@ async def test_each_key_has_a_process_of_its_own(make: Make, fake_key: str) -> N
     assert third.factory == second.factory
 
 
+@pytest.mark.slow
 async def test_litellm_runs_in_a_process_of_its_own(fake_key: str) -> None:
     """By one line of configuration; nothing else changes."""
     async with Upstream("server") as upstream:

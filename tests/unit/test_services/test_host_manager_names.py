@@ -737,6 +737,7 @@ def run(*arguments: str, path: Path, **environ: str) -> subprocess.CompletedProc
     )
 
 
+@pytest.mark.slow
 def test_answer_leaves_no_warning_at_exit(vendors: Vendors, fake_key: str) -> None:
     """A program that asks inside a loop and simply ends does so in silence."""
     program = (

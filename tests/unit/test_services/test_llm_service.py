@@ -591,6 +591,7 @@ def test_it_is_imported_by_all_its_names(name: str) -> None:
     assert run_alone(name, asked) == "http://localhost:11434 None\n"
 
 
+@pytest.mark.slow
 def test_by_its_bare_name_it_answers_and_need_not_be_closed(ollama: ThreadedUpstream) -> None:
     """Nothing is printed, nothing warned of, and nobody else's package is started."""
     asked = f"""

@@ -1333,6 +1333,7 @@ def test_tool_calls_are_in_the_raw_response(make: Make, first: ThreadedUpstream)
     assert raw["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "f"
 
 
+@pytest.mark.slow
 def test_it_ends_cleanly_without_close(first: ThreadedUpstream, fake_key: str) -> None:
     """A process that closes neither service ends without warnings, also in development mode."""
     out = isolated(
