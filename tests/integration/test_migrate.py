@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from amas.config.provider_settings import load_settings
 from amas.providers import ProviderConfigError
 from amas.providers.cli.app import app
-from amas.providers.cli.migrate import app as commands
+from amas.providers.cli.ending import end
 from amas.providers.cli.migrate import config as config_module
 from amas.providers.cli.migrate.config import section
 from amas.providers.cli.migrate.legacy_tables import SOURCES, TABLES, read_tables
@@ -200,7 +200,7 @@ def test_interruption_and_full_disk_end_plainly(
         raise error
 
     with pytest.raises(Exception, match=str(code)) as caught:
-        commands._end(stop)
+        end(stop)
     assert getattr(caught.value, "exit_code", None) == code
 
 

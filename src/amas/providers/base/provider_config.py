@@ -146,7 +146,7 @@ class ProviderConfig:
         self._read_policy()
         self._freeze("capabilities", Capability)
         self._freeze("response_checks", ResponseCheck)
-        self._read_probe()
+        self._read_word("health_probe", HealthProbe)
         self._read_isolation()
         self._read_price()
 
@@ -178,8 +178,7 @@ class ProviderConfig:
         return secret
 
     def _check_text(self, name: str) -> None:
-        value: object = getattr(self, name)
-        if not isinstance(value, str) or not value.strip():
+        if not _is_text(getattr(self, name)):
             raise self._wrong(name, "must be a text that is not empty")
 
     def _copy_mapping(self, name: str) -> None:
@@ -214,19 +213,15 @@ class ProviderConfig:
             raise self._wrong(name, f"must be a list drawn from {', '.join(kind)}") from None
         object.__setattr__(self, name, known)
 
-    def _read_probe(self) -> None:
+    def _read_word(self, name: str, kind: type[StrEnum]) -> None:
         try:
-            probe = HealthProbe(self.health_probe)
+            object.__setattr__(self, name, kind(getattr(self, name)))
         except ValueError:
-            raise self._wrong("health_probe", f"must be one of {', '.join(HealthProbe)}") from None
-        object.__setattr__(self, "health_probe", probe)
+            raise self._wrong(name, f"must be one of {', '.join(kind)}") from None
 
     def _read_isolation(self) -> None:
         if self.isolation is not None:
-            try:
-                object.__setattr__(self, "isolation", Isolation(self.isolation))
-            except ValueError:
-                raise self._wrong("isolation", f"must be one of {', '.join(Isolation)}") from None
+            self._read_word("isolation", Isolation)
         if not isinstance(self.sandbox, SandboxLimits):
             raise self._wrong("sandbox", "must be SandboxLimits")
 

@@ -10,8 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import ProviderConfigError, ProviderError
-from . import output
+from .ending import end
 from .keys.app import app as keys
 from .migrate.app import app as migrate
 
@@ -46,25 +45,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 def run(work: Coroutine[Any, Any, int]) -> None:
     """Run a command's work, and end with its exit code or with that of its error."""
-    try:
-        code = asyncio.run(work)
-    except ProviderConfigError as error:
-        for problem in error.problems:
-            output.say(problem)
-        code = 2
-    except ProviderError as error:
-        output.say(f"{type(error).__name__}: {error}")
-        code = 1
-    except KeyboardInterrupt:
-        code = 130
-    except BrokenPipeError:
-        # The reader of our output has left, as in ``… | head``; nothing is wrong.
-        sys.stderr.close()
-        code = 0
-    except (OSError, UnicodeError) as error:
-        output.say(f"the output cannot be written: {error}")
-        code = 1
-    raise typer.Exit(code)
+    end(lambda: asyncio.run(work))
 
 
 @app.command()

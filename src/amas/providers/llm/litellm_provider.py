@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from typing_extensions import override
 
@@ -46,6 +46,8 @@ from .target import Target, resolve_target
 
 if TYPE_CHECKING:
     import httpx
+
+T = TypeVar("T")
 
 # A free request that only lists models: who takes longer is not well.
 _PROBE_SECONDS = 5.0
@@ -165,15 +167,8 @@ class LiteLLMProvider(BaseProvider):
             or self.config.health_probe is HealthProbe.OFF
         ):
             return
-        seconds = min(self.config.timeout, _PROBE_SECONDS)
         try:
-            await guard(
-                check_models(self._http, self.target, self.config, seconds),
-                Wire(),
-                seconds=seconds,
-                provider=self.name,
-                model=self.model,
-            )
+            await self._listing(check_models, self._http, model=self.model)
         except ProviderConfigError as error:
             # Its host resolves to what is refused. That may pass, so it is to be tried again.
             raise ProviderConnectionError(error.message, provider=self.name) from None
@@ -186,11 +181,12 @@ class LiteLLMProvider(BaseProvider):
             ProviderError: The upstream does not accept the key, or does not answer.
         """
         await self._ready()
-        if self._http is not None and self.target.models_url is not None:
-            seconds = min(self.config.timeout, _PROBE_SECONDS)
-            work = proves_key(self._http, self.target, self.config, seconds)
-            if await guard(work, Wire(), seconds=seconds, provider=self.name, model=None):
-                return
+        if (
+            self._http is not None
+            and self.target.models_url is not None
+            and await self._listing(proves_key, self._http)
+        ):
+            return
         with suppress(InvalidRequestError, ModelNotFoundError, BadResponseError):
             # Who finds fault with the request has accepted the key.
             await self.generate("ping", max_tokens=1)
@@ -205,9 +201,19 @@ class LiteLLMProvider(BaseProvider):
         await self._ready()
         if self._http is None or self.target.models_url is None:
             return await super().list_models()
+        return await self._listing(list_models, self._http)
+
+    async def _listing(
+        self,
+        ask: Callable[[httpx.AsyncClient, Target, ProviderConfig, float], Coroutine[Any, Any, T]],
+        http: httpx.AsyncClient,
+        *,
+        model: str | None = None,
+    ) -> T:
+        """Make a free request for the models, within a few seconds."""
         seconds = min(self.config.timeout, _PROBE_SECONDS)
-        listing = list_models(self._http, self.target, self.config, seconds)
-        return await guard(listing, Wire(), seconds=seconds, provider=self.name, model=None)
+        work = ask(http, self.target, self.config, seconds)
+        return await guard(work, Wire(), seconds=seconds, provider=self.name, model=model)
 
     @override
     async def _tear_down(self) -> None:

@@ -149,7 +149,7 @@ class RedisStore(StateStore, Counting):
         """Add to some sums; while the store is away, to what is known of them here."""
         local = self._sums.add_now(amounts, seconds)
         for name, amount in amounts.items():
-            self._owed[name] = self._owed.get(name, (0.0, 0.0))[0] + amount, seconds
+            self._owe(name, amount, seconds)
         trip = self._join()
         if trip is None:
             return local
@@ -281,17 +281,18 @@ class RedisStore(StateStore, Counting):
             if not trip.answered:
                 self._pending = {**trip.pushes, **self._pending}
                 self._releases = {**trip.releases, **self._releases}
-                self._owe_again(trip)
+                # What may not have been added is added later: twice rather than never.
+                for name, (amount, seconds) in trip.sums.items():
+                    self._owe(name, amount, seconds)
             for name, total in trip.totals.items():
                 self._sums.learn({name: total}, trip.sums[name][1])
             trip.end()
             if self._present is trip:
                 self._present = None
 
-    def _owe_again(self, trip: Trip) -> None:
-        """Add later what may not have been added; twice rather than never."""
-        for name, (amount, seconds) in trip.sums.items():
-            self._owed[name] = self._owed.get(name, (0.0, 0.0))[0] + amount, seconds
+    def _owe(self, name: str, amount: float, seconds: float) -> None:
+        """Add to a sum with the next round trip."""
+        self._owed[name] = self._owed.get(name, (0.0, 0.0))[0] + amount, seconds
 
     async def _attempt(self, work: Coroutine[Any, Any, None], limit: float) -> bool:
         """Do something with Redis; if it fails or takes too long, the store is away."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
@@ -13,7 +12,7 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 from ...errors import ProviderConfigError
-from .. import output
+from ..ending import end
 from .asking import refuse_arguments
 
 
@@ -199,21 +198,10 @@ def _index(text: str | None) -> int | None:
 
 
 def _end(context: typer.Context, work: Callable[[], int]) -> NoReturn:
-    """Do a command's work, and end with its exit code."""
-    try:
+    """Do a command's work unless it was given what might be a key, and end with its exit code."""
+
+    def checked() -> int:
         refuse_arguments(context.args)
-        code = work()
-    except ProviderConfigError as error:
-        for problem in error.problems:
-            output.say(problem)
-        code = 2
-    except KeyboardInterrupt:
-        code = 130
-    except BrokenPipeError:
-        # The reader of our output has left, as in ``… | head``; nothing is wrong.
-        sys.stderr.close()
-        code = 0
-    except (OSError, UnicodeError) as error:
-        output.say(f"the output cannot be written: {error}")
-        code = 1
-    raise typer.Exit(code)
+        return work()
+
+    end(checked)

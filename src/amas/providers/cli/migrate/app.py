@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from .. import output
+from ..ending import end
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,7 +39,7 @@ def scan(
     """
     from .report import scan_command  # noqa: PLC0415 -- help must not wait for what scans need
 
-    _end(lambda: scan_command(path, as_json=as_json))
+    end(lambda: scan_command(path, as_json=as_json))
 
 
 @app.command()
@@ -63,20 +61,4 @@ def config(
     """
     from .config import config_command  # noqa: PLC0415 -- help must not wait for what it needs
 
-    _end(lambda: config_command(source.value, file, force=force))
-
-
-def _end(work: Callable[[], int]) -> NoReturn:
-    """Do a command's work, and end with its exit code."""
-    try:
-        code = work()
-    except KeyboardInterrupt:
-        code = 130
-    except BrokenPipeError:
-        # The reader of our output has left, as in ``… | head``; nothing is wrong.
-        sys.stderr.close()
-        code = 0
-    except (OSError, UnicodeError) as error:
-        output.say(f"the output cannot be written: {error}")
-        code = 1
-    raise typer.Exit(code)
+    end(lambda: config_command(source.value, file, force=force))
