@@ -49,6 +49,7 @@ format: $(INSTALLED) ## Put the code into form
 bench: $(INSTALLED) ## Measure the overhead against peers; prints ratios
 	@$(BIN)/python tests/benchmarks/overhead.py
 	@$(BIN)/python tests/benchmarks/failover.py
+	@$(BIN)/python tests/benchmarks/observation.py
 
 lock: $(INSTALLED) ## Resolve the dependencies anew, within what pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --generate-hashes --no-header --no-emit-index-url --no-annotate --upgrade --output-file requirements.lock pyproject.toml

@@ -111,7 +111,7 @@ async def test_a_key_that_is_not_accepted_changes_nothing(
         assert (await manager.generate("a"))["provider"] == "one"
         assert used(upstream) == [OLD]
     record = json.loads(caplog.records[-1].getMessage())
-    assert (record["event"], record["changed"], record["provider"]) == ("key", False, "one")
+    assert (record["kind"], record["changed"], record["provider"]) == ("key", False, "one")
     assert NEW not in caplog.text
 
 

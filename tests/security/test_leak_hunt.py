@@ -23,10 +23,17 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 from rich.console import Console
 from rich.traceback import Traceback
 from typer.testing import CliRunner
 
+from amas.config.provider_settings import (
+    AuditSettings,
+    MetricsSettings,
+    ObservabilitySettings,
+    SecuritySettings,
+)
 from amas.providers import (
     LiteLLMProvider,
     ProviderConfig,
@@ -36,7 +43,11 @@ from amas.providers import (
 from amas.providers.cli.app import app
 from amas.providers.llm.http_client import Wire, _scrubbed, on_wire
 from amas.providers.llm.litellm_runtime import load_runtime
+from amas.providers.observability.alerts import Alert
+from amas.providers.observability.audit.files import trail_files
+from amas.providers.observability.audit.reading import read_records
 from amas.providers.secret import MASK, Secret, scrub
+from amas.providers.security.master_key import generate
 from amas.providers.testing.upstream import Fault, ThreadedUpstream, Upstream
 
 PATHS = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta", "ollama": ""}
@@ -349,6 +360,42 @@ async def test_managers_leak_nothing(up: Upstream, uncovered: None) -> None:
             hunt.look_at_error("rotate", refused)
     hunt.look("log", written.getvalue())
     assert "amas.audit" in written.getvalue()
+    assert hunt.found == []
+
+
+async def test_observers_leak_nothing(up: Upstream, tmp_path: Path, uncovered: None) -> None:
+    """An audit trail with content and all, metrics and alerts of such a manager have none either.
+
+    Though keys stand in the wrong place as well: as prompts, models and callers.
+    """
+    trail = tmp_path / "audit.jsonl"
+    watched = ObservabilitySettings(
+        audit=AuditSettings(path=str(trail), content="full"), metrics=MetricsSettings(enabled=True)
+    )
+    security = SecuritySettings(master_key=(generate(),))
+    alerts: list[Alert] = []
+    hunt = Hunt([*map(key_of, NAMES)])
+    everything = " ".join(map(key_of, NAMES))
+    async with ProviderManager(
+        security=security, observability=watched, on_alert=alerts.append
+    ) as manager:
+        for shape in NAMES:
+            await manager.register_provider(provider_at(up, shape))
+        up.fault(status=401, times=None, echo_key=True, message=everything)
+        assert await error_of(manager.generate("hello")) is not None
+        up.clear()
+        for shape in NAMES:
+            manager.reset(shape)
+            key = key_of(shape)
+            await error_of(manager.generate(key, model=key, caller=key))
+        await manager.flush()
+        hunt.look("metrics", generate_latest().decode())
+    records = list(read_records(trail_files(trail)))
+    hunt.look("trail", json.dumps(records))
+    hunt.look("alerts", repr(alerts))
+    # What cannot be a model's name is refused before it is a call.
+    assert sum(record["kind"] == "call" for record in records) >= len(NAMES) - 2
+    assert {alert.kind for alert in alerts} >= {"key_rejected"}
     assert hunt.found == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import shlex
 from collections.abc import Iterator
@@ -75,7 +76,10 @@ def test_code_block_runs(
 
 def run_python(text: str, _monkeypatch: pytest.MonkeyPatch) -> None:
     """Execute a program."""
+    amas = logging.getLogger("amas")
+    before = amas.handlers[:], amas.level, amas.propagate
     exec(compile(text, "<guide>", "exec"), {"__name__": "guide"})
+    amas.handlers[:], amas.level, amas.propagate = before
     asyncio.set_event_loop(None)
 
 
@@ -94,6 +98,7 @@ def run_yaml(text: str, _monkeypatch: pytest.MonkeyPatch) -> None:
     """Load a configuration."""
     Path("block.yaml").write_text(text, encoding="utf-8")
     environ = {name: f"value-of-{name}" for name in re.findall(r"\$\{(\w+)\}", text)}
+    environ["ALERT_WEBHOOK"] = "https://alerts.example.com/hook"
     settings = load_settings("block.yaml", environ=environ)
     assert not settings.warnings
     assert all(config.enabled for config in settings.provider_configs())

@@ -186,6 +186,8 @@ _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _ShareAboveZero = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 _Weight = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 _Queue = Annotated[int, Field(ge=0, le=1_000_000_000)]
+_Port = Annotated[int, Field(ge=1, le=65_535)]
+_Days = Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)]
 _Texts = Annotated[str, StringConstraints(min_length=1, max_length=4096, strip_whitespace=True)]
 
 Flag = Annotated[bool, BeforeValidator(_truth, json_schema_input_type=bool | _Reference)]
@@ -203,6 +205,8 @@ Share = Annotated[_Share, BeforeValidator(_number, json_schema_input_type=_Share
 ShareAboveZero = Annotated[
     _ShareAboveZero, BeforeValidator(_number, json_schema_input_type=_ShareAboveZero | _Reference)
 ]
+Port = Annotated[_Port, BeforeValidator(_number, json_schema_input_type=_Port | _Reference)]
+Days = Annotated[_Days, BeforeValidator(_number, json_schema_input_type=_Days | _Reference)]
 Weight = Annotated[_Weight, BeforeValidator(_number, json_schema_input_type=_Weight | _Reference)]
 HedgeDelay = Annotated[
     float | Literal["p95"],

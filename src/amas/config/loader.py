@@ -13,11 +13,17 @@ from ..providers.types import Price, SandboxLimits
 from .document import Document, Path, kind, label
 from .manager_schema import ManagerSettings
 from .migration_schema import MigrationSettings, long_form
+from .observability_schema import (
+    AlertSettings,
+    AuditSettings,
+    MetricsSettings,
+    TracingSettings,
+)
 from .provider_schema import ProviderSettings
 from .references import Opener
 from .resolution import Resolver
 from .section import Section
-from .security_schema import AlertSettings, AuditSettings, SecuritySettings
+from .security_schema import SecuritySettings
 from .validation import unknown_key, validate
 
 Sealed: TypeAlias = Callable[[Sequence[Secret]], Opener]
@@ -28,7 +34,16 @@ MASTER_KEY_VARIABLE: Final = "AMAS_MASTER_KEY"
 
 _SectionT = TypeVar("_SectionT", bound=Section)
 
-_SECTIONS: Final = ("manager", "security", "audit", "alerts", "migration", "llm")
+_SECTIONS: Final = (
+    "manager",
+    "security",
+    "audit",
+    "metrics",
+    "tracing",
+    "alerts",
+    "migration",
+    "llm",
+)
 _MAX_PROVIDERS: Final = 1_000
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _PATTERN: Final = re.compile(r"[*?\[]")
@@ -103,6 +118,8 @@ class Loader:
         manager = self._section(ManagerSettings, "manager", data) or ManagerSettings()
         security = self._security(data, sealed)
         audit = self._section(AuditSettings, "audit", data)
+        metrics = self._section(MetricsSettings, "metrics", data) or MetricsSettings()
+        tracing = self._section(TracingSettings, "tracing", data) or TracingSettings()
         alerts = self._section(AlertSettings, "alerts", data)
         migration = self._migration(data)
         providers = self._providers(data.get("llm"))
@@ -116,6 +133,7 @@ class Loader:
             if reason:
                 disabled[name] = reason
         self._check_together(manager, providers)
+        self._check_audit(audit, security)
         self._resolver.report_plaintext(security.plaintext_keys)
         if not any(provider.enabled for provider in llm.values()):
             self._document.warn(("llm",), "no provider is enabled; add one, or set what is missing")
@@ -124,6 +142,8 @@ class Loader:
             "manager": manager,
             "security": security,
             "audit": audit,
+            "metrics": metrics,
+            "tracing": tracing,
             "alerts": alerts,
             "migration": migration,
             "llm": llm,
@@ -131,6 +151,16 @@ class Loader:
             "source": self._document.name,
             "warnings": self._document.warnings,
         }
+
+    def _check_audit(self, audit: AuditSettings | None, security: SecuritySettings) -> None:
+        if audit is not None and audit.path is not None and not security.master_key:
+            self._document.problem(
+                ("audit", "path"),
+                "needs security.master_key: the records are chained with a key that is derived"
+                " from it; make one with `amas-providers keys generate-master`, and set"
+                f" {MASTER_KEY_VARIABLE}; or leave path out, and the records go to the logger"
+                " amas.audit",
+            )
 
     def load_security(self) -> tuple[SecuritySettings, tuple[str, ...]]:
         """Check the section ``security`` alone.

@@ -17,11 +17,18 @@ from .loader import Loader, Sealed, to_config
 from .manager_schema import CircuitBreakerSettings, HedgeSettings, ManagerSettings, PolicyRule
 from .mapping_source import read_mapping
 from .migration_schema import MigrationSettings, ServiceMigration
+from .observability_schema import (
+    AlertSettings,
+    AuditSettings,
+    MetricsSettings,
+    ObservabilitySettings,
+    TracingSettings,
+)
 from .provider_schema import PriceSettings, ProviderSettings, SandboxSettings
 from .references import Opener, References
 from .resolution import Resolver
 from .section import Section
-from .security_schema import AccessRule, AlertSettings, AuditSettings, SecuritySettings
+from .security_schema import AccessRule, SecuritySettings
 from .yaml_source import read_yaml
 
 __all__ = [
@@ -31,7 +38,9 @@ __all__ = [
     "CircuitBreakerSettings",
     "HedgeSettings",
     "ManagerSettings",
+    "MetricsSettings",
     "MigrationSettings",
+    "ObservabilitySettings",
     "PolicyRule",
     "PriceSettings",
     "ProviderSettings",
@@ -39,6 +48,7 @@ __all__ = [
     "SandboxSettings",
     "SecuritySettings",
     "ServiceMigration",
+    "TracingSettings",
     "load_migration",
     "load_security",
     "load_settings",
@@ -65,6 +75,18 @@ class ProvidersSettings(Section):
         title="Audit",
         description="The record of every call; without it the records go to a logger.",
         examples=[{"path": "logs/provider-audit.jsonl"}],
+    )
+    metrics: MetricsSettings = Field(
+        default_factory=MetricsSettings,
+        title="Metrics",
+        description="Figures for Prometheus; needs the extra metrics.",
+        examples=[{"enabled": True, "port": 9464}],
+    )
+    tracing: TracingSettings = Field(
+        default_factory=TracingSettings,
+        title="Tracing",
+        description="Spans for OpenTelemetry; needs the extra tracing.",
+        examples=[{"enabled": True}],
     )
     alerts: AlertSettings | None = Field(
         default=None,
@@ -102,6 +124,11 @@ class ProvidersSettings(Section):
         description="Why providers are disabled that were not meant to be; not a key of the file.",
         examples=[{"openai": "${OPENAI_API_KEY} is not set; set it, or remove the line"}],
     )
+
+    @property
+    def observability(self) -> ObservabilitySettings:
+        """What watches the manager."""
+        return ObservabilitySettings(self.audit, self.metrics, self.tracing, self.alerts)
 
     def provider_configs(self) -> list[ProviderConfig]:
         """Return the providers' configurations in the order they are to be asked."""

@@ -1,4 +1,4 @@
-"""The sections ``security:``, ``audit:`` and ``alerts:`` as models."""
+"""The section ``security:`` as a model."""
 
 from __future__ import annotations
 
@@ -11,18 +11,14 @@ from pydantic_core import PydanticCustomError
 from .field_types import (
     Count,
     Dollars,
-    Interval,
     MasterKeys,
-    Text,
     Texts,
-    Webhook,
     as_text,
 )
 from .section import Section
 
 PlaintextPolicy: TypeAlias = Literal["allow", "warn", "forbid"]
 MediaPolicy: TypeAlias = Literal["forbid", "allow-list", "allow"]
-AuditContent: TypeAlias = Literal["none", "hash", "full"]
 
 
 class AccessRule(Section):
@@ -112,38 +108,4 @@ class SecuritySettings(Section):
         title="Access",
         description="Rules by caller, * for all others; with rules, whoever has none is refused.",
         examples=[{"osint_agent": {"providers": ["openai", "local"], "max_tokens": 2000}}],
-    )
-
-
-class AuditSettings(Section):
-    """The record of every call."""
-
-    path: Text | None = Field(
-        default=None,
-        title="Path",
-        description="File the records are appended to; without it they go to a logger.",
-        examples=["logs/provider-audit.jsonl"],
-    )
-    content: Annotated[AuditContent, BeforeValidator(as_text)] = Field(
-        default="none",
-        title="Content",
-        description="What of prompts and answers is recorded: none, hash or full.",
-        examples=["none"],
-    )
-
-
-class AlertSettings(Section):
-    """Who is told when a provider needs somebody."""
-
-    webhook: Webhook | None = Field(
-        default=None,
-        title="Webhook",
-        description="Address alerts are posted to; a credential, so best a reference.",
-        examples=["${ALERT_WEBHOOK}"],
-    )
-    min_interval: Interval = Field(
-        default=300.0,
-        title="Least interval",
-        description="Seconds between two alerts about the same thing.",
-        examples=[300],
     )

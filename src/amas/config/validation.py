@@ -13,9 +13,15 @@ from pydantic_core import ErrorDetails
 from .document import Document, Path, describe, kind, label, one_of
 from .manager_schema import CircuitBreakerSettings, HedgeSettings, ManagerSettings, PolicyRule
 from .migration_schema import MigrationSettings, ServiceMigration
+from .observability_schema import (
+    AlertSettings,
+    AuditSettings,
+    MetricsSettings,
+    TracingSettings,
+)
 from .provider_schema import PriceSettings, ProviderSettings, SandboxSettings
 from .section import Section
-from .security_schema import AccessRule, AlertSettings, AuditSettings, SecuritySettings
+from .security_schema import AccessRule, SecuritySettings
 
 _SectionT = TypeVar("_SectionT", bound=Section)
 
@@ -28,6 +34,8 @@ _MODELS: Final[Mapping[str, type[Section]]] = {
     "security": SecuritySettings,
     "security.access.*": AccessRule,
     "audit": AuditSettings,
+    "metrics": MetricsSettings,
+    "tracing": TracingSettings,
     "alerts": AlertSettings,
     "migration": MigrationSettings,
     "migration.*": ServiceMigration,

@@ -13,6 +13,7 @@ from .base import BaseProvider, ProviderBase, ProviderConfig
 from .errors import (
     AccessDeniedError,
     AllProvidersFailedError,
+    AuditUnavailableError,
     AuthenticationError,
     BadResponseError,
     ContentPolicyError,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from .llm.local_provider import LocalProvider
     from .llm.openai_provider import OpenAIProvider
     from .manager.provider_manager import ProviderManager
+    from .observability.logging import configure_logging
     from .security.masking import MaskingFilter, install_masking, mask_event
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "AllProvidersFailedError",
     "AnthropicProvider",
     "Attempt",
+    "AuditUnavailableError",
     "AuthenticationError",
     "BadResponseError",
     "BaseProvider",
@@ -89,6 +92,7 @@ __all__ = [
     "UnsupportedError",
     "Usage",
     "calling_as",
+    "configure_logging",
     "install_masking",
     "mask_event",
     "set_caller",
@@ -101,6 +105,7 @@ _LAZY = {
     "MaskingFilter": ".security.masking",
     "OpenAIProvider": ".llm.openai_provider",
     "ProviderManager": ".manager.provider_manager",
+    "configure_logging": ".observability.logging",
     "install_masking": ".security.masking",
     "mask_event": ".security.masking",
 }

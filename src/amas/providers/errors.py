@@ -18,6 +18,7 @@
     ├── ModelNotFoundError             404: the vendor does not know the model
     ├── StreamInterruptedError         a stream broke off; .partial_text has what came
     ├── AccessDeniedError              the caller may not do this
+    ├── AuditUnavailableError          no call without its record, and it cannot be written
     ├── NoProviderAvailableError       nobody to ask: none configured, or all set aside
     └── AllProvidersFailedError        everybody asked has failed; .errors has each error
 
@@ -238,6 +239,12 @@ class AccessDeniedError(ProviderError):
     ) -> None:
         super().__init__(message, provider=provider, request_id=request_id, retry_after=retry_after)
         self.rule = rule
+
+
+class AuditUnavailableError(ProviderError):
+    """The record of the call cannot be written, and the configuration allows no call without."""
+
+    outcome = Outcome.AUDIT_UNAVAILABLE
 
 
 class NoProviderAvailableError(ProviderError):

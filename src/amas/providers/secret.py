@@ -27,6 +27,12 @@ _PUBLIC_HEADERS: Final = frozenset({"http-referer", "referer", "user-agent", "x-
 
 _known = KnownSecrets()
 
+# Short texts without a secret, with the version of the known ones that this was found with:
+# names of providers, models and callers come again with every call.
+_clean: dict[str, int] = {}
+_LONGEST_NAME: Final = 64
+_MOST_NAMES: Final = 4096
+
 
 class Secret(str):
     """A string whose text is its mask; the value comes out only on request.
@@ -137,4 +143,12 @@ def scrub(text: str) -> str:
     Returns:
         The text without secrets. Values of fewer than eight characters are no secrets.
     """
-    return mask_shapes(_known.mask(text))
+    version = _known.version
+    if _clean.get(text) == version:
+        return text
+    masked = mask_shapes(_known.mask(text))
+    if masked == text and len(text) <= _LONGEST_NAME:
+        if len(_clean) >= _MOST_NAMES:
+            _clean.clear()
+        _clean[text] = version
+    return masked

@@ -63,6 +63,7 @@ class KnownSecrets:
         # From the first characters of a form to the forms that begin so, with their secrets.
         self._forms: dict[str, tuple[tuple[str, str], ...]] = {}
         self._with_spaces: set[str] = set()
+        self.version = 0
 
     def add(self, value: str) -> None:
         """Know one more object that holds a secret."""
@@ -92,6 +93,7 @@ class KnownSecrets:
                 self._unindex(self._gone.popitem(last=False)[0])
 
     def _index(self, value: str) -> None:
+        self.version += 1
         for form in forms_of(value):
             if re.search(r"\s", form):
                 self._with_spaces.add(value)
@@ -117,8 +119,9 @@ class KnownSecrets:
         """
         if not self._forms or len(text) < _SHORTEST:
             return text
-        text = self._mask(self._mask_undone(text, _joined))
-        return self._mask_undone(self._mask_undone(text, unescaped), _lowered)
+        # Without its escapes first: with them, only what stands before the first would go.
+        text = self._mask_undone(self._mask_undone(text, _joined), unescaped)
+        return self._mask_undone(self._mask(text), _lowered)
 
     def _mask_undone(self, text: str, undo: Callable[[str], str]) -> str:
         plain = undo(text)

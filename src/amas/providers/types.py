@@ -34,6 +34,7 @@ class Outcome(StrEnum):
     STREAM_INTERRUPTED = "stream_interrupted"
     CONFIG = "config"
     ACCESS_DENIED = "access_denied"
+    AUDIT_UNAVAILABLE = "audit_unavailable"
     NO_PROVIDER = "no_provider"
     ALL_FAILED = "all_failed"
     BAD_RESPONSE = "bad_response"

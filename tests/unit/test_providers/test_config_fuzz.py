@@ -23,6 +23,7 @@ from amas.config.provider_settings import (
     CircuitBreakerSettings,
     HedgeSettings,
     ManagerSettings,
+    MetricsSettings,
     MigrationSettings,
     PolicyRule,
     PriceSettings,
@@ -31,6 +32,7 @@ from amas.config.provider_settings import (
     SandboxSettings,
     SecuritySettings,
     ServiceMigration,
+    TracingSettings,
     load_settings,
 )
 from amas.config.section import Section
@@ -99,10 +101,17 @@ def _service(rng: Rng) -> object:
 # By name of the field; where one is missing, adding a field to the schema fails the test.
 FIELDS: dict[str, Callable[[Rng], object]] = {
     **dict.fromkeys(("enabled", "failover_enabled", "local"), _flag),
+    "propagate": _flag,
+    "fsync": lambda rng: rng.choice(["always", "interval", "never"]),
+    "when_unwritable": lambda rng: rng.choice(["drop", "block"]),
+    "checkpoint": lambda rng: rng.choice(["logs/checkpoints", "${SET}"]),
+    "host": lambda rng: rng.choice(["127.0.0.1", "${SET}"]),
+    "format": lambda rng: rng.choice(["json", "slack"]),
     **dict.fromkeys(
         (
             *("health_check_interval", "deadline", "window", "timeout", "min_interval"),
             *("first_content_timeout", "idle_timeout", "stream_timeout", "budget_usd_per_day"),
+            *("max_days", "keep_days", "latency"),
         ),
         _seconds,
     ),
@@ -111,7 +120,7 @@ FIELDS: dict[str, Callable[[Rng], object]] = {
             *("max_retries", "failure_threshold", "minimum_calls", "context_window", "max_tokens"),
             *("max_concurrency", "max_queue", "rpm", "tpm", "weight", "input", "output"),
             *("max_prompt_bytes", "budget_tokens_per_day", "calls_per_minute"),
-            *("memory_mb", "cpu_seconds", "open_files"),
+            *("memory_mb", "cpu_seconds", "open_files", "max_megabytes", "port"),
         ),
         _number,
     ),
@@ -174,10 +183,13 @@ def _valid(rng: Rng) -> dict[str, Any]:
     for name, model in (
         *(("manager", ManagerSettings), ("security", SecuritySettings)),
         *(("audit", AuditSettings), ("alerts", AlertSettings)),
+        *(("metrics", MetricsSettings), ("tracing", TracingSettings)),
         ("migration", MigrationSettings),
     ):
         if rng.random() < 0.4:
             providers[name] = _section(rng, model)
+    if "path" in providers.get("audit", {}):  # which needs a key for its seals
+        providers.setdefault("security", {})["master_key"] = OPAQUE
     return {"host": {"a": 1}, "providers": providers}
 
 
@@ -369,6 +381,7 @@ def test_the_generator_knows_every_field_of_the_schema() -> None:
     """A field that is added to the schema has to be added to the fuzzing as well."""
     models: tuple[type[Section], ...] = (
         *(ManagerSettings, SecuritySettings, AuditSettings, AlertSettings, ProviderSettings),
+        *(MetricsSettings, TracingSettings),
         *(MigrationSettings, ServiceMigration),
     )
     names = {name for model in models for name in model.model_fields}

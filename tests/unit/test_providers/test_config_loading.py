@@ -474,7 +474,7 @@ def test_a_json_schema_can_be_made_of_the_settings() -> None:
     """Every key has a title, a description and examples, and references are allowed for numbers."""
     schema = ProvidersSettings.model_json_schema()
     assert set(schema["properties"]) == {
-        *("manager", "security", "audit", "alerts", "migration", "llm")
+        *("manager", "security", "audit", "metrics", "tracing", "alerts", "migration", "llm")
     }
     models = [schema, *schema["$defs"].values()]
     for model in models:
@@ -572,6 +572,7 @@ def test_a_mapping_may_have_what_python_has() -> None:
         }
     )
     source["providers"]["audit"] = {"path": PurePosixPath("logs/a.jsonl")}
+    source["providers"]["security"] = {"master_key": Secret(KEY)}
     source["providers"]["manager"] = {"fallback_order": ("a",)}
     before = copy.deepcopy(source)
     settings = load_settings(source)

@@ -333,7 +333,13 @@ MISTAKES = [
     (f"providers:\n  llm: {{{'a' * 65}: {{}}}}\n", 2, 9, "llm.<65 characters>", "at most 64"),
     ('providers:\n  llm: {"a\\nb": {}}\n', 2, 9, r"llm.a\nb", "letters, digits"),
     ("providers:\n  mangaer: {}\n", 2, 3, "mangaer", "did you mean 'manager'?"),
-    ("providers:\n  xyz: {}\n", 2, 3, "xyz", "manager, security, audit, alerts, migration or llm"),
+    (
+        "providers:\n  xyz: {}\n",
+        2,
+        3,
+        "xyz",
+        "manager, security, audit, metrics, tracing, alerts, migration or llm",
+    ),
     ("providers:\n  groq: {}\n", 2, 3, "groq", "did you mean llm.groq?"),
     # YAML that means something else than it seems to
     (openai("timeout: 30\n      timeout: 40"), 5, 7, "llm.openai.timeout", "line 4, column 7"),

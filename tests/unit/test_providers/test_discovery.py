@@ -198,28 +198,6 @@ async def test_one_that_only_stands_there_answers_nothing() -> None:
     await provider.shutdown()
 
 
-@pytest.mark.parametrize(
-    ("sections", "what"),
-    [
-        ({"audit": {"content": "none"}}, "audit"),
-        ({"alerts": {"min_interval": 5}}, "alerts"),
-    ],
-)
-def test_what_is_not_enforced_is_refused(
-    install: Install, sections: dict[str, Any], what: str
-) -> None:
-    """A rule must not look as if it held."""
-    with pytest.raises(ProviderConfigError, match=rf"<mapping>: providers\.{what}.*remove it"):
-        read({"mine": SERVER}, **sections)
-
-
-def test_all_that_is_not_enforced_is_told_at_once(install: Install) -> None:
-    """One line per section."""
-    with pytest.raises(ProviderConfigError) as raised:
-        read({"mine": SERVER}, audit={"content": "none"}, alerts={"min_interval": 5})
-    assert len(raised.value.problems) == 2
-
-
 def test_plugins_are_built_with_their_names(install: Install) -> None:
     """Those that are known already are left out."""
     install(acme=Plugin, other=Plugin)

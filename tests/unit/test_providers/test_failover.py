@@ -12,6 +12,7 @@ import pytest
 from amas.providers.errors import (
     AccessDeniedError,
     AllProvidersFailedError,
+    AuditUnavailableError,
     AuthenticationError,
     BadResponseError,
     ContentPolicyError,
@@ -166,6 +167,7 @@ ROWS = {
     "misconfigured after all": Row(
         lambda: ProviderConfigError("no key"), 1, True, outcome="config"
     ),
+    "no record": Row(lambda: AuditUnavailableError("no"), 1, False, outcome="audit_unavailable"),
     "access denied": Row(lambda: AccessDeniedError("no"), 1, False, outcome="access_denied"),
     "a manager within: nobody": Row(
         lambda: NoProviderAvailableError("none"), 1, True, outcome="no_provider"
@@ -585,7 +587,9 @@ async def test_trouble_that_needs_a_person_is_logged_loudly(
         await Bench(
             FakeProvider("a", default=ProviderTimeoutError("late")), FakeProvider("b")
         ).run()
-    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
-    assert caplog.messages[0] == (
+    told = [item for item in caplog.records if item.name == "amas.providers.failover"]
+    assert [record.levelname for record in told] == ["WARNING", "INFO"]
+    assert caplog.messages[0].startswith("circuit_open provider='a' key=1")
+    assert told[0].getMessage() == (
         "attempt_failed provider='a' outcome='auth' error='bad key' request_id='r1' caller='tester'"
     )

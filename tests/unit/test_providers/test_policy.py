@@ -36,6 +36,7 @@ BEYOND = {
     "an answer that fails a check": (Outcome.BAD_RESPONSE, "no", "yes", "failure", ""),
     "misconfigured": (Outcome.CONFIG, "no", "yes", "neutral", ""),
     "a guard says no": (Outcome.ACCESS_DENIED, "no", "no", "neutral", ""),
+    "no call without its record": (Outcome.AUDIT_UNAVAILABLE, "no", "no", "neutral", ""),
     "a manager without providers": (Outcome.NO_PROVIDER, "no", "yes", "neutral", ""),
     "a manager whose providers failed": (Outcome.ALL_FAILED, "no", "yes", "failure", ""),
 }

@@ -10,6 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from .audit.app import ConfigOption as RecordsOption
+from .audit.app import FilesArgument, SinceOption, UntilOption
+from .audit.app import app as audit
 from .ending import end
 from .keys.app import app as keys
 from .migrate.app import app as migrate
@@ -28,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(migrate, name="migrate")
 app.add_typer(keys, name="keys")
+app.add_typer(audit, name="audit")
 
 ConfigOption = Annotated[
     Path | None,
@@ -128,6 +132,29 @@ def check(
     from . import commands  # noqa: PLC0415 -- help must not wait for what calls need
 
     run(commands.check(config, free=free, as_json=as_json))
+
+
+@app.command()
+def report(
+    files: FilesArgument = None,
+    config: RecordsOption = None,
+    since: SinceOption = "24h",
+    until: UntilOption = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a page with charts; it needs nothing else."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is slow, since when, and what it cost, from the records of calls."""
+
+    def work() -> int:
+        from .report import report_command  # noqa: PLC0415 -- help must not wait for it
+
+        times = (since or "24h", until)
+        return report_command(config, files or [], times, html=html, as_json=as_json)
+
+    end(work)
 
 
 @app.command()

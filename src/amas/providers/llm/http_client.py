@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import httpx
 from typing_extensions import override
 
+from ..observability.trace_context import trace_headers
 from ..secret import scrub
 from ..security.egress import Egress
 from .stream_lines import StreamLines
@@ -127,6 +128,7 @@ class NotingTransport(httpx.AsyncBaseTransport):
         wire.requests += 1
         # A compressed answer could not be looked into, and may unpack to any size.
         request.headers["accept-encoding"] = "identity"
+        request.headers.update(trace_headers.get())
         try:
             response = await self._inner.handle_async_request(request)
         except EgressRefusedError as error:

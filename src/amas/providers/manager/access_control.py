@@ -9,16 +9,18 @@ from typing import Any
 
 from ...config.provider_settings import SecuritySettings
 from ..errors import AccessDeniedError
-from ..observability.audit import AuditLog
-from ..observability.events import AccessDecision
 from ..security.access import LENGTHS, Rule, find_rule
 from ..security.requests import RequestRules
 from ..types import Attempt, Outcome, Price, Request
 from .counters import Counting
 from .member import Member
+from .notices import Notices
 
 _MINUTE = 60
 _DAY = 24 * 3600
+
+# The share of a budget from which its use is told of.
+_TOLD_FROM = 0.8
 
 # A vendor may charge for these, although there is no answer that says how much.
 _PERHAPS_PAID = frozenset({Outcome.CANCELLED, Outcome.TIMEOUT, Outcome.STREAM_INTERRUPTED})
@@ -34,6 +36,7 @@ class Grant:
         counters: Where budgets and limits are counted.
         wall: The time of day, in seconds since 1970.
         at_once: How many providers may be asked beside each other.
+        notices: Tells of budgets that come to their end.
     """
 
     rule: Rule
@@ -41,6 +44,7 @@ class Grant:
     counters: Counting
     wall: Callable[[], float]
     at_once: int
+    notices: Notices
     _bound: int | None = None
     _each: dict[str, float] = field(default_factory=dict)
     _reserved: dict[str, float] = field(default_factory=dict)
@@ -154,6 +158,7 @@ class Grant:
         # What is used up is refused also to a call that costs nothing.
         if total > limit or total - amount >= limit:
             await self.give_back()
+            self._tell_use(key, total, limit, of=total - amount)
             used = f"{total - amount:.6g} of {limit:g} {unit} are used or set aside today"
             raise self._denied(
                 name,
@@ -195,7 +200,20 @@ class Grant:
         }
         self._reserved = {}
         if owed:
-            await self.counters.add(owed, 2 * _DAY)
+            totals = await self.counters.add(owed, 2 * _DAY)
+            for key, total in totals.items():
+                self._tell_use(key, total, self._limit(key), of=total)
+
+    def _limit(self, key: str) -> float | None:
+        dollars, tokens = self.rule.budget_usd_per_day, self.rule.budget_tokens_per_day
+        return dollars if key.startswith("usd:") else tokens
+
+    def _tell_use(self, key: str, used: float, limit: float | None, *, of: float) -> None:
+        """Tell what of a budget is used, once ``of`` it is nearly all."""
+        if limit is not None and of >= _TOLD_FROM * limit:
+            unit, _, rest = key.partition(":")
+            day = rest.rpartition(":")[2]
+            self.notices.budget(self.rule.caller, unit, used=used, limit=limit, day=day)
 
     def _denied(
         self,
@@ -216,7 +234,7 @@ class AccessControl:
     Args:
         rules: The rules, by name of the caller; without any, everything is allowed.
         counters: Where budgets and limits are counted.
-        audit: Where decisions are recorded.
+        notices: Tells of each decision.
         wall: The time of day, in seconds since 1970.
         at_once: How many providers a call may ask beside each other.
     """
@@ -225,14 +243,14 @@ class AccessControl:
         self,
         rules: Mapping[str, Rule],
         counters: Counting,
-        audit: AuditLog,
+        notices: Notices,
         wall: Callable[[], float] = time.time,
         *,
         at_once: int = 1,
     ) -> None:
         self.rules = rules
         self._counters = counters
-        self._audit = audit
+        self._notices = notices
         self._wall = wall
         self._at_once = at_once
 
@@ -245,29 +263,17 @@ class AccessControl:
         if not self.rules:
             return None
         rule = find_rule(self.rules, request.caller)
-        return Grant(rule, request, self._counters, self._wall, self._at_once)
+        return Grant(rule, request, self._counters, self._wall, self._at_once, self._notices)
 
     def allowed(self, grant: Grant, candidates: Sequence[Member]) -> None:
         """Record that a call was allowed, and to whom it may go."""
         names = tuple(member.name for member in candidates)
-        self._record(grant.request, allowed=True, rule=grant.rule.caller, providers=names)
+        self._notices.access(grant.request, allowed=True, rule=grant.rule.caller, providers=names)
 
     def refused(self, request: Request, error: AccessDeniedError) -> None:
         """Record that a call was denied."""
         error.request_id = request.id
-        self._record(request, allowed=False, rule=error.rule, reason=error.message)
-
-    def _record(self, request: Request, *, allowed: bool, **found: Any) -> None:
-        self._audit.record(
-            AccessDecision(
-                request_id=request.id,
-                caller=request.caller,
-                allowed=allowed,
-                provider=request.provider,
-                model=request.model,
-                **found,
-            )
-        )
+        self._notices.access(request, allowed=False, rule=error.rule, reason=error.message)
 
 
 def access_rules(security: SecuritySettings) -> dict[str, Rule]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..base.provider_base import unexpected
 from ..errors import ProviderError, ProviderTimeoutError, ProviderUnavailableError
-from ..types import Attempt, Outcome
+from ..types import Attempt, Outcome, Usage
 from .member import Member, Ticket
+from .watch import UNWATCHED, Watch
 
 T = TypeVar("T")
 
@@ -25,55 +26,101 @@ class CutShortError(ProviderTimeoutError):
 
 
 @dataclass(slots=True)
-class OpenAttempt(Generic[T]):
-    """An attempt that has brought something and is still to be settled, exactly once.
-
-    Args:
-        member: Who was asked.
-        ticket: With which leave.
-        started: When, on the member's clock.
-        value: What it brought.
-        attempts: The records of the call, of which its own becomes the last.
-        hedge: Whether it was sent beside another request that was slow.
-        rest: Who could still be asked in this call.
-        held: Seconds that the consumer of a stream has kept it waiting.
-    """
-
-    member: Member
-    ticket: Ticket
-    started: float
-    value: T
-    attempts: list[Attempt]
-    hedge: bool = False
-    rest: list[Member] = field(default_factory=list)
-    held: float = 0.0
-
-    def settle(self, outcome: Outcome, error: ProviderError | None = None) -> list[Attempt]:
-        """Report how it ended, and return the records of all attempts of the call."""
-        # A consumer who reads slowly does not make a slow provider.
-        started = self.started + self.held
-        record = _settle(
-            self.member, self.ticket, started, outcome=outcome, error=error, hedge=self.hedge
-        )
-        self.attempts.append(record)
-        return self.attempts
-
-
-@dataclass(slots=True)
 class Terms:
-    """What an attempt has to keep to.
+    """What the attempts of one visit have to keep to.
 
     Args:
         ends: When its share of the deadline ends, on the member's clock.
-        attempts: Where its record goes.
-        hedge: Whether it is sent beside another request that is slow.
+        attempts: The records of the call, of which theirs become the last.
+        hedge: Whether they are sent beside another request that is slow.
         overtaken: Tells whether another provider has been faster.
+        watch: Is told of them.
     """
 
     ends: float
     attempts: list[Attempt]
     hedge: bool
     overtaken: Callable[[], bool]
+    watch: Watch = UNWATCHED
+
+
+@dataclass(slots=True)
+class Sent:
+    """A request under way.
+
+    Args:
+        member: Who is asked.
+        ticket: With which leave.
+        started: When, on the member's clock.
+        terms: What it has to keep to.
+        token: What names it to the watch.
+    """
+
+    member: Member
+    ticket: Ticket
+    started: float
+    terms: Terms
+    token: Any
+
+
+@dataclass(slots=True)
+class OpenAttempt(Generic[T]):
+    """An attempt that has brought something and is still to be settled, exactly once.
+
+    Args:
+        sent: The request.
+        value: What it brought.
+        opened_after: Seconds until it did.
+        rest: Who could still be asked in this call.
+        held: Seconds that the consumer of a stream has kept it waiting.
+    """
+
+    sent: Sent
+    value: T
+    opened_after: float
+    rest: list[Member] = field(default_factory=list)
+    held: float = 0.0
+
+    @property
+    def member(self) -> Member:
+        """Who was asked."""
+        return self.sent.member
+
+    @property
+    def ticket(self) -> Ticket:
+        """With which leave."""
+        return self.sent.ticket
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """The records of the call."""
+        return self.sent.terms.attempts
+
+    def settle(
+        self,
+        outcome: Outcome,
+        error: ProviderError | None = None,
+        *,
+        usage: Usage | None = None,
+    ) -> list[Attempt]:
+        """Report how it ended, and return the records of all attempts of the call.
+
+        Args:
+            outcome: How it ended.
+            error: Its error, if it failed.
+            usage: Tokens, as the upstream counted them.
+        """
+        record = _settle(self.sent, outcome=outcome, error=error, held=self.held)
+        self.attempts.append(record)
+        self.sent.terms.watch.attempted(
+            self.sent.token,
+            self.ticket.lane,
+            record,
+            opened_after=self.opened_after,
+            held=self.held,
+            usage=usage,
+        )
+        return self.attempts
 
 
 async def attempt(
@@ -91,15 +138,17 @@ async def attempt(
         The open attempt, or the error it ended with.
     """
     started = member.clock()
+    sent = Sent(member, ticket, started, terms, terms.watch.begin(ticket.lane))
     limit = min(terms.ends - started, _longest_attempt(member))
     timer = asyncio.timeout(limit)
     error: ProviderError | None = None
     opened = False
     try:
         async with timer:
-            value = await ask(ticket)
+            with terms.watch.active(sent.token):
+                value = await ask(ticket)
         opened = True
-        return OpenAttempt(member, ticket, started, value, terms.attempts, terms.hedge)
+        return OpenAttempt(sent, value, member.clock() - started)
     except TimeoutError:
         if not timer.expired():
             error = _stray_timeout(member)
@@ -119,31 +168,29 @@ async def attempt(
         # A caller who cancels leaves no slot behind.
         if not opened:
             record = _settle(
-                member,
-                ticket,
-                started,
+                sent,
                 outcome=Outcome.CANCELLED if error is None else error.outcome,
                 error=error,
-                hedge=terms.hedge,
                 overtaken=error is None and terms.overtaken(),
                 blameless=isinstance(error, CutShortError),
             )
             terms.attempts.append(record)
+            terms.watch.attempted(sent.token, ticket.lane, record)
     return error
 
 
 def _settle(
-    member: Member,
-    ticket: Ticket,
-    started: float,
+    sent: Sent,
     *,
     outcome: Outcome,
     error: ProviderError | None,
-    hedge: bool,
+    held: float = 0.0,
     overtaken: bool = False,
     blameless: bool = False,
 ) -> Attempt:
-    latency = member.clock() - started
+    member, ticket = sent.member, sent.ticket
+    # A consumer who reads slowly does not make a slow provider.
+    latency = member.clock() - sent.started - held
     member.bulkhead.leave()
     member.settle(
         ticket,
@@ -163,7 +210,7 @@ def _settle(
     )
     if len(member.lanes) > 1:
         record["key"] = ticket.lane.number
-    if hedge:
+    if sent.terms.hedge:
         record["hedge"] = True
     return record
 

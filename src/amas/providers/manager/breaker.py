@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from ..types import Effect
+from ..types import Effect, Outcome
 from .circuit_breaker import (
     Circuit,
     CircuitSettings,
@@ -30,6 +30,25 @@ _PROBE_WAIT = 1.0
 _ASK_AGAIN = 0.25
 
 
+@dataclass(frozen=True, slots=True)
+class CircuitMove:
+    """A change of a circuit's state.
+
+    Args:
+        before: The state it was in.
+        after: The state it is in now.
+        cause: ``calls``, ``operator`` (by hand) or ``shared`` (another process has told).
+        outcome: How the request ended that has moved it; None if none did.
+        retry_after: Seconds until it is probed; None unless it is open.
+    """
+
+    before: CircuitState
+    after: CircuitState
+    cause: str
+    outcome: Outcome | None = None
+    retry_after: float | None = None
+
+
 class Breaker:
     """The circuit of one provider or key, and what it tells other processes.
 
@@ -38,6 +57,9 @@ class Breaker:
         clock: The time in seconds; only differences matter.
         random: Source of numbers in [0, 1), for the jitter of cooldowns.
         tell: Called with each decision: that it opened, or closed.
+
+    Attributes:
+        moved: Called with each change of its state.
     """
 
     def __init__(
@@ -51,6 +73,7 @@ class Breaker:
         self.circuit = Circuit()
         self.version = ""
         self.decided_at = clock()
+        self.moved: Callable[[CircuitMove], None] = _unseen
         self._clock = clock
         self._random = random
         self._tell = tell
@@ -71,7 +94,10 @@ class Breaker:
 
     def admit(self) -> Permit | None:
         """Ask to send a request."""
-        self.circuit, permit = admit(self.circuit, self._clock(), self.settings)
+        before = self.circuit
+        self.circuit, permit = admit(before, self._clock(), self.settings)
+        if before is not self.circuit:
+            self._told(before, "calls")
         return permit
 
     def give_back(self, permit: Permit) -> None:
@@ -82,8 +108,8 @@ class Breaker:
         """Return the permit of a probe that another process is making; nobody asks for a while."""
         self.circuit = defer(self.circuit, permit, self._clock() + _ASK_AGAIN)
 
-    def record(self, effect: Effect, permit: Permit) -> None:
-        """Take in what a permitted request told."""
+    def record(self, effect: Effect, permit: Permit, outcome: Outcome | None = None) -> None:
+        """Take in what a permitted request told, by ending as it did."""
         before = self.circuit
         self.circuit = record(
             before,
@@ -93,19 +119,29 @@ class Breaker:
             settings=self.settings,
             random=self._random,
         )
+        self._told(before, "calls", outcome)
         closed = before.state is not self.circuit.state and self.state is CircuitState.CLOSED
         if closed or self.circuit.openings > before.openings:
             self._decide()
 
     def trip(self, seconds: float) -> None:
         """Open it for so many seconds, whatever its state."""
-        self.circuit = trip(self.circuit, self._clock(), seconds)
+        before, self.circuit = self.circuit, trip(self.circuit, self._clock(), seconds)
+        self._told(before, "operator")
         self._decide()
 
     def reset(self) -> None:
         """Close it, and forget what was counted."""
-        self.circuit = reset(self.circuit)
+        before, self.circuit = self.circuit, reset(self.circuit)
+        self._told(before, "operator")
         self._decide()
+
+    def _told(self, before: Circuit, cause: str, outcome: Outcome | None = None) -> None:
+        """Tell of a change of state, if it is one."""
+        after = self.circuit.state
+        if after is not before.state:
+            wait = round(self.wait(), 3) if after is CircuitState.OPEN else None
+            self.moved(CircuitMove(before.state, after, cause, outcome, wait))
 
     def _decide(self) -> None:
         self.version = uuid.uuid4().hex
@@ -137,10 +173,11 @@ class Breaker:
         if entry.version == self.version or self.decided_at >= asked_at:
             return False
         self.version = entry.version
+        before = self.circuit
         if not entry.data.get("open"):
-            was_closed = self.state is CircuitState.CLOSED
-            self.circuit = reset(self.circuit)
-            return not was_closed
+            self.circuit = reset(before)
+            self._told(before, "shared")
+            return before.state is not CircuitState.CLOSED
         openings = entry.data.get("openings")
         self.circuit = replace(
             self.circuit,
@@ -151,4 +188,9 @@ class Breaker:
             probe_until=0.0,
             era=self.circuit.era + 1,
         )
+        self._told(before, "shared")
         return False
+
+
+def _unseen(_move: CircuitMove) -> None:
+    """Tell nobody."""

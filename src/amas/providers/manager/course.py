@@ -15,6 +15,7 @@ from ..errors import (
     ProviderTimeoutError,
 )
 from ..observability.logging import get_logger
+from ..observability.quoting import without_quotes
 from ..types import Attempt, Effect, Failover, Request
 from .attempt import CutShortError, OpenAttempt, Terms, attempt
 from .lane import Lane
@@ -22,6 +23,7 @@ from .member import Member, Ticket
 from .policy import KEY_OUTCOMES
 from .retry import RetryPolicy
 from .status import describe
+from .watch import UNWATCHED, Watch
 
 T = TypeVar("T")
 
@@ -54,6 +56,7 @@ class Course(Generic[T]):
         ask: Sends one request to one provider, with one of its keys.
         tokens: Estimate of the tokens that the call takes, for limits per minute.
         attempts: Records of what was tried before, of a stream that is taken over.
+        watch: Is told of each request.
     """
 
     def __init__(
@@ -64,7 +67,9 @@ class Course(Generic[T]):
         *,
         tokens: int = 0,
         attempts: Sequence[Attempt] = (),
+        watch: Watch = UNWATCHED,
     ) -> None:
+        self._watch = watch
         self._tools = tools
         self._request = request
         self._ask = ask
@@ -99,7 +104,7 @@ class Course(Generic[T]):
             What it brought; None if nothing, with the reason in ``failures``.
         """
         ends = self._tools.clock() + self.time_left() / (2 if followed else 1)
-        terms = Terms(ends, self.attempts, hedge, lambda: self.overtaken)
+        terms = Terms(ends, self.attempts, hedge, lambda: self.overtaken, self._watch)
         used: set[Lane] = set()
         retries = 0
         failure: ProviderError | None = None
@@ -108,6 +113,9 @@ class Course(Generic[T]):
         while (ticket := await self._enter(member, ends, used)) is not None:
             if failure is None:
                 member.retries.note_request()
+                if self.failures and not hedge:
+                    failed, why = self.failures[-1]
+                    self._watch.failed_over(failed.name, why.outcome, member.name)
             found = await attempt(member, ticket, lambda leave: self._ask(member, leave), terms)
             if isinstance(found, OpenAttempt):
                 return found
@@ -176,7 +184,7 @@ class Course(Generic[T]):
             provider=member.name,
             outcome=str(error.outcome),
             status=error.status_code,
-            error=error.message,
+            error=without_quotes(error.message, self._request.prompt),
             request_id=self._request.id,
             caller=self._request.caller,
         )

@@ -132,20 +132,4 @@ def read_configuration(
             LiteLLMProvider.check(config)
 
     settings = read_settings(source, check)
-    _refuse_what_is_not_enforced(settings)
     return settings, [build_provider(config, plugins) for config in settings.provider_configs()]
-
-
-def _refuse_what_is_not_enforced(settings: ProvidersSettings) -> None:
-    """Fail closed: a rule that this version does not enforce must not look as if it did."""
-    asked = {
-        "audit: the audit trail is not written": settings.audit is not None,
-        "alerts: alerts are not sent": settings.alerts is not None,
-    }
-    problems = [
-        f"{settings.source or '<mapping>'}: providers.{what} in this version; remove it"
-        for what, present in asked.items()
-        if present
-    ]
-    if problems:
-        raise ProviderConfigError(problems=problems)

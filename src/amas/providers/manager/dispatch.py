@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from structlog.contextvars import bound_contextvars
 
 from ...config.provider_settings import HedgeSettings, ManagerSettings
 from ..errors import AccessDeniedError, ProviderError
@@ -13,12 +15,14 @@ from ..types import Attempt, GenerationResult, Outcome, Prompt, Request, StreamC
 from .access_control import AccessControl, Grant
 from .attempt import OpenAttempt
 from .budget import Budget
+from .call_notice import CallNotice
 from .course import Course, Tools
 from .failover import FailoverLoop
 from .hedging import Hedging
 from .lifecycle import Lifecycle
 from .member import Member, Ticket
 from .members import Members
+from .observation import Observation
 from .recovery import Recovery
 from .results import ask_for_answer, with_records
 from .routing import candidates_for, concerned, own_arguments
@@ -70,6 +74,7 @@ class Dispatcher:
         access: What callers may do.
         life: Starts them on first use.
         tools: What every call works with.
+        observation: Watches the calls.
     """
 
     def __init__(
@@ -79,7 +84,10 @@ class Dispatcher:
         access: AccessControl,
         life: Lifecycle,
         tools: Tools,
+        *,
+        observation: Observation,
     ) -> None:
+        self._observation = observation
         self._settings = settings
         self._members = members
         self._access = access
@@ -91,6 +99,15 @@ class Dispatcher:
 
     async def answer(self, request: Request, strategy: str | None) -> GenerationResult:
         """Get a complete answer; see ``ProviderManager.generate``."""
+        async with self._observation.told(request) as call:
+            with _named(request):
+                result = await self._answer(request, strategy, call)
+            call.answered(result)
+        return result
+
+    async def _answer(
+        self, request: Request, strategy: str | None, call: CallNotice
+    ) -> GenerationResult:
         plan = await self._allowed_plan(request, strategy)
 
         async def ask(member: Member, ticket: Ticket) -> GenerationResult:
@@ -98,10 +115,11 @@ class Dispatcher:
                 member, ticket.lane.provider, request, plan.arguments[member.name]
             )
 
-        course = self._course(request, ask)
+        course = self._course(request, ask, call)
         async with plan.accounted():
             opened = await self._loop.run(course, plan.candidates, everybody=plan.everybody)
-        result = with_records(opened.value, opened.settle(Outcome.OK))
+        records = opened.settle(Outcome.OK, usage=opened.value["usage"])
+        result = with_records(opened.value, records)
         await _count_tokens(opened.member, request, result["tokens_used"])
         await plan.settle(result["attempts"], result["tokens_used"], result["cost_usd"])
         return result
@@ -110,7 +128,24 @@ class Dispatcher:
         self, request: Request, strategy: str | None
     ) -> AsyncGenerator[StreamChunk, None]:
         """Get an answer piece by piece; see ``ProviderManager.stream``."""
-        plan = await self._allowed_plan(request, strategy)
+        async with (
+            self._observation.told(request, streamed=True) as call,
+            aclosing(self._stream(request, strategy, call)) as chunks,
+        ):
+            async for chunk in chunks:
+                call.heard(chunk)
+                if chunk.finish_reason is not None:
+                    call.finished(chunk)
+                    # Its consumer may leave with it, and is owed nothing after it.
+                    await self._observation.recorded(request)
+                yield chunk
+
+    async def _stream(
+        self, request: Request, strategy: str | None, call: CallNotice
+    ) -> AsyncGenerator[StreamChunk, None]:
+        # Names are bound where nothing is given out: the consumer's context is its own.
+        with _named(request):
+            plan = await self._allowed_plan(request, strategy)
 
         async def open_with(
             candidates: list[Member], prompt: Prompt, attempts: tuple[Attempt, ...]
@@ -119,10 +154,13 @@ class Dispatcher:
                 source = ticket.lane.provider.stream(prompt, **plan.arguments[member.name])
                 return await open_stream(member, source)
 
-            course = self._course(request, ask, attempts)
-            return await self._loop.run(
-                course, candidates, everybody=plan.everybody, discard=_close
-            )
+            course = self._course(request, ask, call, attempts)
+            with _named(request):
+                opened = await self._loop.run(
+                    course, candidates, everybody=plan.everybody, discard=_close
+                )
+            call.has_begun()
+            return opened
 
         async with plan.accounted():
             opened = await open_with(plan.candidates, request.prompt, ())
@@ -197,11 +235,24 @@ class Dispatcher:
         self,
         request: Request,
         ask: Callable[[Member, Ticket], Awaitable[T]],
+        call: CallNotice,
         attempts: Sequence[Attempt] = (),
     ) -> Course[T]:
-        return Course(
-            self._tools, request, ask, tokens=_estimated_tokens(request), attempts=attempts
+        course = Course(
+            self._tools,
+            request,
+            ask,
+            tokens=_estimated_tokens(request),
+            attempts=attempts,
+            watch=call,
         )
+        call.attempts = course.attempts
+        return course
+
+
+def _named(request: Request) -> AbstractContextManager[object]:
+    """Have the request's id and its caller in every log line within."""
+    return bound_contextvars(request_id=request.id, caller=request.caller)
 
 
 def _hedging(settings: HedgeSettings | None, clock: Callable[[], float]) -> Hedging | None:

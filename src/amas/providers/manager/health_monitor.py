@@ -163,6 +163,7 @@ async def _check(lane: Lane) -> bool:
     if healthy != before:
         say = _log.info if healthy else _log.warning
         say("health_changed", provider=provider.name, healthy=healthy, why=provider.last_error)
+        lane.health_changed(healthy)
     return healthy
 
 

@@ -30,6 +30,7 @@ class Lane:
         mark: What names the key to other processes; see ``fingerprint``.
         breaker: Set open by a refused key or an empty account.
         clock: The time in seconds; only differences matter.
+        health_changed: Called with what a check has found, if that is new.
     """
 
     provider: ProviderBase
@@ -45,6 +46,7 @@ class Lane:
     check: asyncio.Task[bool] | None = None
     check_seconds: float | None = None
     found_ill_at: float = float("-inf")
+    health_changed: Callable[[bool], None] = lambda _healthy: None
 
     def enter(self) -> None:
         """Count a request as under way."""

@@ -11,6 +11,7 @@ from ..observability.logging import get_logger
 from .health_monitor import HealthMonitor, check_member, is_under_way
 from .member import Member
 from .members import Members
+from .observation import Observation
 from .retirement import Retirement, shut_down
 from .startup import PATIENCE, start_members
 
@@ -27,6 +28,7 @@ class Lifecycle:
         members: The members; shared with the manager, which adds to them.
         monitor: Looks after them while the manager is up.
         retirement: Sees those off that were replaced.
+        observation: Watches calls and providers.
         enabled: Whether calls are taken at all.
     """
 
@@ -34,12 +36,14 @@ class Lifecycle:
         self,
         members: Members,
         monitor: HealthMonitor,
-        retirement: Retirement | None = None,
+        retirement: Retirement,
+        observation: Observation,
         *,
         enabled: bool,
     ) -> None:
         self._members = members
-        self._retirement = retirement or Retirement()
+        self._retirement = retirement
+        self._observation = observation
         self._monitor = monitor
         self._enabled = enabled
         self._stopping = asyncio.Lock()
@@ -97,6 +101,7 @@ class Lifecycle:
     async def _start_all(
         self, *, patience: float | None = None, limit: float | None = None
     ) -> dict[str, bool]:
+        await self._observation.start()
         ready = await start_members(
             list(self._members.by_name.values()), patience=patience, limit=limit
         )
@@ -170,6 +175,7 @@ class Lifecycle:
             self._retirement.finish(), *(shut_down(lane.provider) for lane in lanes)
         )
         await self._members.close()
+        await self._observation.close()
         self._given_back = True
         self._started = False
         with suppress(TimeoutError):

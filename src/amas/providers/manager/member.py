@@ -14,6 +14,7 @@ from .bulkhead import Bulkhead
 from .circuit_breaker import CircuitState, Permit
 from .lane import Lane, fingerprint
 from .latency import Latencies
+from .notices import Notices
 from .policy import KEY_OUTCOMES
 from .rate_gate import RateGate
 from .rules import Rules
@@ -55,6 +56,7 @@ class Member:
         random: Source of numbers in [0, 1), for the jitter of cooldowns.
         store: What other processes are told through; None if there are no others.
         gate: Its limits of requests and tokens per minute; None if it has none.
+        notices: Tells of what changes; nobody if None.
 
     Raises:
         ProviderConfigError: It is no provider, or cannot serve each of its keys.
@@ -69,8 +71,10 @@ class Member:
         *,
         store: StateStore | None = None,
         gate: RateGate | None = None,
+        notices: Notices | None = None,
     ) -> None:
         require_provider(provider)
+        self._notices = notices or Notices()
         config = provider.config
         self.config = config
         self.rules = rules
@@ -79,6 +83,7 @@ class Member:
         self.gate = gate
         self.sharing = Sharing(provider.name, clock, store)
         self.breaker = self._breaker(self.sharing.circuit_key)
+        self.breaker.moved = lambda move: self._notices.circuit(provider.name, move)
         self.lanes = [
             self.new_lane(item, number) for number, item in enumerate(provider.for_each_key(), 1)
         ]
@@ -102,7 +107,12 @@ class Member:
         """Return a lane for a provider like this one with a key; it is not in use yet."""
         mark = fingerprint(provider)
         breaker = self._breaker(self.sharing.key_circuit(mark))
-        return Lane(provider, number, mark, breaker, self.clock)
+        lane = Lane(provider, number, mark, breaker, self.clock)
+        breaker.moved = lambda move: self._notices.circuit(provider.name, move, lane.number)
+        lane.health_changed = lambda healthy: self._notices.health(
+            lane, healthy=healthy, error=provider.last_error
+        )
+        return lane
 
     @property
     def name(self) -> str:
@@ -285,7 +295,7 @@ class Member:
         elif effect is Effect.SUCCESS:
             # Who refuses a request as wrong is back as well.
             self.doubts, self.doubted_until = 0, 0.0
-        self._record(ticket, effect, of_key=outcome in KEY_OUTCOMES)
+        self._record(ticket, effect, outcome)
         if outcome is Outcome.RATE_LIMITED:
             self._cool_down(ticket.lane, error)
         if outcome is Outcome.OK:
@@ -302,9 +312,9 @@ class Member:
             return Effect.NEUTRAL
         return self.rules.policy[outcome].circuit
 
-    def _record(self, ticket: Ticket, effect: Effect, *, of_key: bool) -> None:
+    def _record(self, ticket: Ticket, effect: Effect, outcome: Outcome) -> None:
         """Tell the circuits of provider and key, each what concerns it."""
-        if of_key:
+        if outcome in KEY_OUTCOMES:
             circuit, key = Effect.NEUTRAL, effect
         else:
             circuit, key = effect, effect if effect is Effect.SUCCESS else Effect.NEUTRAL
@@ -314,8 +324,8 @@ class Member:
             ticket.circuit.probe and circuit is Effect.NEUTRAL,
             ticket.key.probe and key is Effect.NEUTRAL,
         )
-        self.breaker.record(circuit, ticket.circuit)
-        lane.breaker.record(key, ticket.key)
+        self.breaker.record(circuit, ticket.circuit, outcome)
+        lane.breaker.record(key, ticket.key, outcome)
         if CircuitState.OPEN in {self.breaker.state, lane.breaker.state}:
             lane.provider.healthy = False
 

@@ -11,6 +11,7 @@ from ..errors import InvalidRequestError, ProviderConfigError, suggestion
 from .counters import Counters, Counting
 from .hearing import adopt, shared_keys
 from .member import Member, require_provider
+from .notices import Notices
 from .rate_gate import RateGate
 from .rules import rules_for
 from .state_store import StateStore
@@ -29,6 +30,7 @@ class Members:
         settings: The section ``manager:``.
         clock: The time in seconds; only differences matter.
         random: Source of numbers in [0, 1), for jitter.
+        notices: Tells of what changes; nobody if None.
 
     Raises:
         ProviderConfigError: ``state:`` needs a package that is missing.
@@ -39,7 +41,9 @@ class Members:
         settings: ManagerSettings,
         clock: Callable[[], float],
         random: Callable[[], float],
+        notices: Notices | None = None,
     ) -> None:
+        self._notices = notices or Notices()
         self.by_name: dict[str, Member] = {}
         self.order: list[str] = []
         self._settings = settings
@@ -91,6 +95,7 @@ class Members:
             self._random,
             store=self._store,
             gate=self._gate(provider.config),
+            notices=self._notices,
         )
 
     def exchange(self, member: Member) -> None:

@@ -7,13 +7,16 @@ import os
 import random as chance
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from ...config.provider_settings import ManagerSettings, SecuritySettings
+from ...config.provider_settings import (
+    ManagerSettings,
+    ObservabilitySettings,
+    SecuritySettings,
+)
 from ..base import ProviderBase
 from ..errors import ProviderConfigError
-from ..observability.audit import AuditLog
+from ..observability.bus import Observer
 from ..observability.logging import get_logger
 from ..secret import hide
 from ..types import ProviderStatus
@@ -24,11 +27,15 @@ from .dispatch import Dispatcher
 from .health_monitor import HealthMonitor
 from .lifecycle import Lifecycle
 from .members import Members
+from .observation import Observation
 from .reloading import Changes, Reloading
 from .retirement import Retirement
 from .rotation import Rotation
 from .routing import check_seconds
 from .status import describe
+
+if TYPE_CHECKING:
+    from ..observability.alerts import Alert
 
 _log = get_logger("amas.providers.manager")
 
@@ -41,7 +48,10 @@ class Operations:
         settings: ManagerSettings | None = None,
         *,
         security: SecuritySettings | None = None,
+        observability: ObservabilitySettings | None = None,
         providers: Iterable[ProviderBase] = (),
+        observers: Iterable[Observer] = (),
+        on_alert: Callable[[Alert], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         random: Callable[[], float] = chance.random,
@@ -49,7 +59,18 @@ class Operations:
         self.settings = settings or ManagerSettings()
         self.warnings: tuple[str, ...] = ()
         self._clock = clock
-        self._members = Members(self.settings, clock, random)
+        security = security or SecuritySettings()
+        self._observation = Observation(
+            observability or ObservabilitySettings(),
+            security.master_key,
+            observers=observers,
+            on_alert=on_alert,
+            status=self.status,
+            clock=clock,
+            wall=wall,
+        )
+        notices = self._observation.notices
+        self._members = Members(self.settings, clock, random, notices)
         self._monitor = HealthMonitor(
             lambda: list(self._members.by_name.values()),
             interval=self.settings.health_check_interval,
@@ -58,22 +79,29 @@ class Operations:
         )
         self._retirement = Retirement()
         self._life = Lifecycle(
-            self._members, self._monitor, self._retirement, enabled=self.settings.enabled
+            self._members,
+            self._monitor,
+            self._retirement,
+            self._observation,
+            enabled=self.settings.enabled,
         )
-        security = security or SecuritySettings()
         self._rules = request_rules(security)
-        self._audit = AuditLog(wall)
         self._access = AccessControl(
             access_rules(security),
             self._members.counters,
-            self._audit,
+            notices,
             wall,
             at_once=1 if self.settings.hedge is None else 2,
         )
         self._dispatcher = Dispatcher(
-            self.settings, self._members, self._access, self._life, Tools(clock, random)
+            self.settings,
+            self._members,
+            self._access,
+            self._life,
+            Tools(clock, random),
+            observation=self._observation,
         )
-        self._rotation = Rotation(self._retirement, self._audit)
+        self._rotation = Rotation(self._retirement, notices)
         self._changing = asyncio.Lock()
         self._source: Source | None = None
         for provider in providers:
@@ -81,12 +109,20 @@ class Operations:
         self._made = set(self._members.by_name)
 
     @classmethod
-    def from_config(cls, source: str | os.PathLike[str] | Mapping[str, Any]) -> Self:
+    def from_config(
+        cls,
+        source: str | os.PathLike[str] | Mapping[str, Any],
+        *,
+        observers: Iterable[Observer] = (),
+        on_alert: Callable[[Alert], None] | None = None,
+    ) -> Self:
         """Make a manager with its providers from a configuration; it reads files.
 
         Args:
             source: Path of a YAML file, or its content as a mapping; the whole
                 document, with ``providers:`` at its top.
+            observers: Told of every event, each in a thread of its own.
+            on_alert: Called with each alert, in a thread.
 
         Returns:
             A manager whose providers are registered, and not yet started.
@@ -95,7 +131,14 @@ class Operations:
             ProviderConfigError: Something in it is wrong; all problems at once.
         """
         settings, providers = read_configuration(source)
-        manager = cls(settings.manager, security=settings.security, providers=providers)
+        manager = cls(
+            settings.manager,
+            security=settings.security,
+            observability=settings.observability,
+            providers=providers,
+            observers=observers,
+            on_alert=on_alert,
+        )
         manager._source = source
         manager._warn(settings.warnings)
         return manager
@@ -192,6 +235,10 @@ class Operations:
         """
         return await self._members.hear()
 
+    async def flush(self) -> None:
+        """Wait until audit trail, metrics, alerts and observers know all that has happened."""
+        await self._observation.bus.flush()
+
     def trip(self, name: str, seconds: float | None = None) -> None:
         """Set a provider aside by hand, such as for its maintenance.
 
@@ -243,7 +290,7 @@ class Operations:
 
         New keys are checked before they are used; running calls finish as they began.
         Providers that the service registered itself stay. The section ``security:`` holds at
-        once, the section ``manager:`` from the next start on.
+        once, all others but ``llm:`` from the next start on.
 
         Returns:
             What has changed, and what was not taken over.
@@ -259,13 +306,17 @@ class Operations:
         reloading = Reloading(self._members, self._life, self._retirement, self._rotation)
         with self._life.call():
             async with self._changing:
-                settings, providers = await reloading.read(self._source)
+                try:
+                    settings, providers = await reloading.read(self._source)
+                except ProviderConfigError as error:
+                    self._observation.notices.reload_failed(error)
+                    raise
                 changes = await reloading.apply(providers, self._made)
                 self._made = {provider.name for provider in providers}
                 self._access.rules = access_rules(settings.security)
                 self._rules = request_rules(settings.security)
                 self._warn(settings.warnings)
-        _log.info("reloaded", **{name: value for name, value in asdict(changes).items() if value})
+        self._observation.notices.reloaded(changes)
         return changes
 
     async def shutdown(self, grace: float = 10.0) -> None:

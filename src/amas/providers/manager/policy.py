@@ -50,6 +50,7 @@ TABLE: Final[Policy] = MappingProxyType(
         Outcome.CONFIG: Rule(Retry.NO, Failover.YES, Effect.NEUTRAL),
         # These come from a provider that is itself a manager or a guard.
         Outcome.ACCESS_DENIED: Rule(Retry.NO, Failover.NO, Effect.NEUTRAL),
+        Outcome.AUDIT_UNAVAILABLE: Rule(Retry.NO, Failover.NO, Effect.NEUTRAL),
         Outcome.NO_PROVIDER: Rule(Retry.NO, Failover.YES, Effect.NEUTRAL),
         Outcome.ALL_FAILED: Rule(Retry.NO, Failover.YES, Effect.FAILURE),
     }

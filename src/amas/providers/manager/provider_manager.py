@@ -22,7 +22,10 @@ class ProviderManager(Operations):
     Args:
         settings: How it behaves; the defaults of the ``manager:`` section if None.
         security: The ``security:`` section, with the access rules; no rules if None.
+        observability: The sections ``audit:``, ``metrics:``, ``tracing:`` and ``alerts:``.
         providers: Its first providers, in fallback order; they start on the first call.
+        observers: Told of every event, each in a thread of its own.
+        on_alert: Called with each alert, in a thread.
         clock: The time in seconds; only differences matter.
         wall: The time of day, in seconds since 1970.
         random: Source of numbers in [0, 1), for jitter.

@@ -8,11 +8,10 @@ from dataclasses import replace
 
 from ..base import ProviderBase, ProviderConfig
 from ..errors import InvalidRequestError, ProviderConfigError, ProviderError
-from ..observability.audit import AuditLog
-from ..observability.events import KeyChange
 from .health_monitor import check_lane
 from .lane import Lane, fingerprint
 from .member import Member
+from .notices import Notices
 from .retirement import Retirement, shut_down
 
 
@@ -21,12 +20,12 @@ class Rotation:
 
     Args:
         retirement: Sees the old ones off.
-        audit: Where changes are recorded.
+        notices: Tells of the changes.
     """
 
-    def __init__(self, retirement: Retirement, audit: AuditLog) -> None:
+    def __init__(self, retirement: Retirement, notices: Notices) -> None:
         self._retirement = retirement
-        self._audit = audit
+        self._notices = notices
 
     async def rotate(self, member: Member, key: str, number: int, *, cause: str) -> None:
         """Exchange one key.
@@ -53,13 +52,13 @@ class Rotation:
             new = self._new_lane(member, old.provider.with_key(key), number)
             await self._check(new)
         except ProviderError as error:
-            self._record(member, number, cause, error)
+            self._notices.key(member.name, number, cause=cause, error=error)
             raise
         lanes = list(member.lanes)
         lanes[number - 1] = new
         member.config = _with_keys(member, lanes)
         self._exchange(member, lanes)
-        self._record(member, number, cause)
+        self._notices.key(member.name, number, cause=cause, lane=new)
 
     def _new_lane(self, member: Member, provider: ProviderBase, number: int) -> Lane:
         lane = member.new_lane(provider, number)
@@ -96,7 +95,7 @@ class Rotation:
             try:
                 await self._check(new)
             except ProviderError as error:
-                self._record(member, number, cause, error)
+                self._notices.key(member.name, number, cause=cause, error=error)
                 problems.append(f"key {number} of {member.name} was not taken: {error.message}")
             except BaseException:
                 # Cancelled: what was started is not in use, and nobody else knows of it.
@@ -105,7 +104,7 @@ class Rotation:
                 )
                 raise
             else:
-                self._record(member, number, cause)
+                self._notices.key(member.name, number, cause=cause, lane=new)
                 lanes.append(new)
         if problems:
             # What is replaced by nothing that works stays.
@@ -141,19 +140,6 @@ class Rotation:
         member.lanes = list(lanes)
         for lane in gone:
             self._retirement.retire(lane, member.longest_call)
-
-    def _record(
-        self, member: Member, number: int, cause: str, error: ProviderError | None = None
-    ) -> None:
-        self._audit.record(
-            KeyChange(
-                provider=member.name,
-                key=number,
-                changed=error is None,
-                cause=cause,
-                reason=error.message if error else None,
-            )
-        )
 
 
 def _with_keys(member: Member, lanes: Sequence[Lane]) -> ProviderConfig:

@@ -121,7 +121,7 @@ async def follow(
         if error is not None:
             failure = _interrupted(error, "".join(text), opened, request)
             outcome = failure.outcome
-        attempts = opened.settle(outcome, failure)
+        attempts = opened.settle(outcome, failure, usage=last.usage if last else None)
         await close(opened.value.source)
     if failure is not None:
         failure.attempts = tuple(attempts)

@@ -1,0 +1,280 @@
+"""Everything that watches a manager, put together as the configuration asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...config.provider_settings import (
+    AlertSettings,
+    AuditSettings,
+    MetricsSettings,
+    ObservabilitySettings,
+)
+from ..errors import AuditUnavailableError, ProviderConfigError, ProviderError
+from ..observability.audit.keys import AuditKey
+from ..observability.audit.log import AuditLog
+from ..observability.bus import EventBus, Observer
+from ..observability.events import Event, RecordsTrouble
+from ..observability.logging import get_logger
+from ..observability.worker import Worker
+from ..secret import Secret
+from ..security.master_key import MasterKey, derive, read_master_keys
+from ..types import ProviderStatus, Request
+from .call_notice import CallNotice
+from .notices import Notices
+
+if TYPE_CHECKING:
+    from ..observability.alerts import Alert, Alerts
+    from ..observability.audit.trail import AuditTrail
+    from ..observability.metrics import Metrics
+    from ..observability.metrics_server import MetricsServer
+    from ..observability.tracing import Tracing
+
+_DAY = 86_400.0
+_MEGABYTE = 1_000_000
+
+# Seconds that an answer waits for its record at least, however late it is.
+_LEAST_WAIT = 1.0
+
+_log = get_logger("amas.providers.observability")
+
+
+class Observation:
+    """The observers of one manager: from their start to their end, and what a call owes them.
+
+    Args:
+        settings: The sections ``audit:``, ``metrics:``, ``tracing:`` and ``alerts:``.
+        master_keys: Those of the section ``security:``; the first seals records.
+        observers: Observers of the host's.
+        on_alert: Called with each alert.
+        status: Describes the providers, by name.
+        clock: The time in seconds; only differences matter.
+        wall: The time of day, in seconds since 1970.
+
+    Raises:
+        ProviderConfigError: A section needs a package that is missing, or a master key is none.
+    """
+
+    def __init__(
+        self,
+        settings: ObservabilitySettings,
+        master_keys: Iterable[Secret],
+        *,
+        observers: Iterable[Observer] = (),
+        on_alert: Callable[[Alert], None] | None = None,
+        status: Callable[[], Mapping[str, ProviderStatus]],
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._status = status
+        keys = read_master_keys(master_keys)
+        workers: list[tuple[str, Worker[Event]]] = []
+        self._trail, self._records = self._audit(settings.audit, keys, wall)
+        if self._records is not None:
+            workers.append(("audit", self._records))
+        self._metrics = self._figures(settings.metrics)
+        if self._metrics is not None:
+            workers.append(("metrics", Worker("metrics", self._metrics.handle)))
+        self._alerts = self._alarms(settings.alerts, on_alert, clock, wall)
+        if self._alerts is not None:
+            workers.append(("alerts", Worker("alerts", self._alerts.handle)))
+        self.bus = EventBus(
+            inline=[] if self._trail is not None else [AuditLog()],
+            workers=workers,
+            observers=observers,
+        )
+        self.notices = Notices(self.bus, wall, keys[0].fingerprint if keys else None)
+        self._tracing = self._spans()
+        self._server: MetricsServer | None = None
+        self._open = False
+
+    def _audit(
+        self,
+        settings: AuditSettings | None,
+        keys: tuple[MasterKey, ...],
+        wall: Callable[[], float],
+    ) -> tuple[AuditTrail | None, Worker[Event] | None]:
+        if settings is None or settings.path is None:
+            return None, None
+        from ..observability.audit.trail import AuditTrail  # noqa: PLC0415 -- only where asked for
+
+        trail = AuditTrail(
+            Path(settings.path),
+            [audit_key(key) for key in keys],
+            content=settings.content,
+            fsync=settings.fsync,
+            checkpoint=None if settings.checkpoint is None else Path(settings.checkpoint),
+            max_bytes=settings.max_megabytes * _MEGABYTE,
+            max_age=settings.max_days * _DAY,
+            keep=None if settings.keep_days is None else settings.keep_days * _DAY,
+            wall=wall,
+            tell=self._tell,
+        )
+        return trail, Worker("audit", trail.handle)
+
+    def _tell(self, trouble: RecordsTrouble) -> None:
+        # Once closed, nobody is to be woken any more.
+        if self._open:
+            self.bus.emit(trouble)
+
+    def _figures(self, settings: MetricsSettings) -> Metrics | None:
+        if not settings.enabled:
+            return None
+        from ..observability.metrics import Metrics  # noqa: PLC0415 -- an extra: needed only here
+
+        return Metrics()
+
+    def _alarms(
+        self,
+        settings: AlertSettings | None,
+        on_alert: Callable[[Alert], None] | None,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> Alerts | None:
+        if settings is None and on_alert is None:
+            return None
+        from ..observability.alerts import Alerts, Webhook  # noqa: PLC0415 -- only where asked for
+
+        settings = settings or AlertSettings()
+        webhook = None
+        if settings.webhook is not None:
+            webhook = Webhook(settings.webhook, settings.format)
+        return Alerts(
+            min_interval=settings.min_interval,
+            latency=settings.latency,
+            callback=on_alert,
+            webhook=webhook,
+            wall=wall,
+            clock=clock,
+        )
+
+    def _spans(self) -> Tracing | None:
+        if not self._settings.tracing.enabled:
+            return None
+        from ..observability.tracing import Tracing  # noqa: PLC0415 -- an extra: needed only here
+
+        return Tracing(propagate=self._settings.tracing.propagate)
+
+    @asynccontextmanager
+    async def told(self, request: Request, *, streamed: bool = False) -> AsyncIterator[CallNotice]:
+        """Watch a call to its end; where no call may be without its record, see to that.
+
+        Args:
+            request: The call.
+            streamed: Whether its answer is asked for piece by piece.
+
+        Raises:
+            AuditUnavailableError: Its record cannot be written, and has to be.
+        """
+        self._require_records(request)
+        call = CallNotice(
+            self.notices,
+            request,
+            self._clock,
+            streamed=streamed,
+            with_content=self._settings.audit is not None
+            and self._settings.audit.content != "none",
+            tracing=self._tracing,
+        )
+        try:
+            yield call
+        except ProviderError as error:
+            call.failed(error)
+            await self._wait_for_records(request)
+            raise
+        except BaseException as error:
+            call.failed(error)
+            raise
+        await self.recorded(request)
+
+    async def recorded(self, request: Request) -> None:
+        """Wait, where an answer waits for its record, until that is written.
+
+        Raises:
+            AuditUnavailableError: It cannot be written, and has to be.
+        """
+        await self._wait_for_records(request)
+        self._require_records(request)
+
+    def _require_records(self, request: Request) -> None:
+        audit, trail = self._settings.audit, self._trail
+        if audit is None or trail is None or audit.when_unwritable != "block":
+            return
+        if trail.trouble is not None:
+            raise AuditUnavailableError(
+                f"records cannot be written, and no call may be without (audit.when_unwritable:"
+                f" block): {trail.trouble}",
+                request_id=request.id,
+            )
+
+    async def _wait_for_records(self, request: Request) -> None:
+        audit, records = self._settings.audit, self._records
+        if audit is None or records is None:
+            return
+        if audit.fsync == "always" or audit.when_unwritable == "block":
+            # A disk that hangs holds nobody up for ever.
+            left = max(_LEAST_WAIT, request.deadline - self._clock())
+            try:
+                async with asyncio.timeout(left):
+                    await records.flush()
+            except TimeoutError:
+                if audit.when_unwritable == "block":
+                    raise AuditUnavailableError(
+                        "the record of the call was not written in time, and no answer may be"
+                        " without (audit.when_unwritable: block)",
+                        request_id=request.id,
+                    ) from None
+
+    async def start(self) -> None:
+        """Open what is to be open before the first call; what cannot be stops no call."""
+        if self._open:
+            return
+        self._open = True
+        if self._trail is not None:
+            await asyncio.to_thread(self._trail.open)
+        if self._metrics is not None:
+            self._metrics.attach(
+                status=self._status,
+                dropped=self.bus.dropped,
+                audit_trouble=None if self._trail is None else self._trouble,
+            )
+            if self._settings.metrics.port is not None:
+                await self._serve(self._settings.metrics.port, self._settings.metrics.host)
+
+    async def _serve(self, port: int, host: str) -> None:
+        from ..observability.metrics_server import serve  # noqa: PLC0415 -- an extra: needed only here
+
+        try:
+            self._server = await asyncio.to_thread(serve, port, host)
+        except ProviderConfigError as error:
+            _log.error("metrics_not_served", error=error.message)
+
+    def _trouble(self) -> str | None:
+        return None if self._trail is None else self._trail.trouble
+
+    async def close(self) -> None:
+        """Write down what is left, and close everything; it may be started again."""
+        if self._records is not None:
+            await self._records.close()
+        self._open = False
+        await self.bus.close()
+        if self._trail is not None:
+            await asyncio.to_thread(self._trail.close)
+        if self._alerts is not None:
+            await asyncio.to_thread(self._alerts.close)
+        if self._server is not None:
+            server, self._server = self._server, None
+            await asyncio.to_thread(server.close)
+        if self._metrics is not None:
+            self._metrics.close()
+
+
+def audit_key(key: MasterKey) -> AuditKey:
+    """Return what seals the records of an audit trail, from a master key."""
+    return AuditKey(id=key.id, secret=derive(key, "audit"))

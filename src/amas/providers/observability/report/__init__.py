@@ -1,0 +1,1 @@
+"""What the records of calls add up to: figures, findings, tables and charts. Pure."""
