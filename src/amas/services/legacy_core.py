@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from ..config.provider_settings import ManagerSettings, SecuritySettings
+    from ..config.provider_settings import ManagerSettings, ProvidersSettings
     from ..providers import (
         AllProvidersFailedError,
         GenerationResult,
@@ -43,7 +43,7 @@ else:
         from legacy_table import Row, get_api_key, load_table
         from location import take
 
-    take(globals(), "config.provider_settings", "ManagerSettings", "SecuritySettings")
+    take(globals(), "config.provider_settings", "ManagerSettings", "ProvidersSettings")
     take(
         globals(),
         "providers",
@@ -235,10 +235,10 @@ def _make_manager(targets: Sequence[Target]) -> ProviderManager:
     """Make the manager of a service: its own providers, then those of the configuration."""
     path = os.getenv(CONFIG_VARIABLE)
     others: Sequence[ProviderBase] = ()
-    security: SecuritySettings | None = None
+    configured = ProvidersSettings()
     if path:
         configured, others = read_configuration(path)
-        settings, security = configured.manager, configured.security
+        settings = configured.manager
     else:
         # Time for the slowest, and as much for those who stand in.
         longest = max((target.timeout for target in targets), default=0)
@@ -253,7 +253,12 @@ def _make_manager(targets: Sequence[Target]) -> ProviderManager:
     own = _make_providers(targets)
     names = {provider.name for provider in own}
     providers = [*own, *(item for item in others if item.name not in names)]
-    return ProviderManager(settings, security=security, providers=providers)
+    return ProviderManager(
+        settings,
+        security=configured.security,
+        observability=configured.observability,
+        providers=providers,
+    )
 
 
 def _make_providers(targets: Sequence[Target]) -> list[ProviderBase]:

@@ -372,7 +372,7 @@ def test_old_files_are_removed_and_that_is_recorded(house: House) -> None:
     # Without its record, a removed file is missed.
     trail_files(house.path)[0].unlink()
     [problem] = house.check().problems
-    assert problem.what == "files 2 to 2 of the chain are missing before it"
+    assert problem.what == "file 2 of the chain is missing before it"
 
 
 @pytest.mark.parametrize("damage", ["older", "foreign", "none"])

@@ -201,7 +201,7 @@ def test_a_file_that_is_missing_is_named(trail: Trail) -> None:
     second.write_bytes(content)
     first.unlink()
     assert trail.found() == [
-        ("audit.000002.jsonl", None, 5, "files 1 to 1 of the chain are missing before it")
+        ("audit.000002.jsonl", None, 5, "file 1 of the chain is missing before it")
     ]
     assert trail.check().records == 8
 

@@ -49,6 +49,8 @@ from amas.providers.manager import (
 from amas.providers.manager.__main__ import main
 from amas.providers.manager.host_providers import LiveProvider
 from amas.providers.manager.host_rows import load_rows
+from amas.providers.observability.audit.reading import read_records
+from amas.providers.security.master_key import generate
 from amas.providers.testing.fake_provider import FakeClock
 from amas.providers.testing.upstream import Fault, ThreadedUpstream
 
@@ -971,3 +973,20 @@ def test_b47_names_stay_as_they_are(keys: Callable[..., None]) -> None:
     keys("OpenAI")
     assert provider_manager.get_provider("OpenAI") is not None
     assert provider_manager.get_provider("openai") is None
+
+
+def test_calls_of_the_hosts_names_are_recorded_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vendors: Vendors, keys: Callable[..., None]
+) -> None:
+    """The audit trail of AMAS_PROVIDERS_CONFIG has them."""
+    keys("OpenAI")
+    file, trail = tmp_path / "config.yaml", tmp_path / "audit.jsonl"
+    master = generate().get_secret_value()
+    file.write_text(
+        f"providers: {{security: {{master_key: {master}}}, audit: {{path: {trail}}}}}\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("AMAS_PROVIDERS_CONFIG", str(file))
+    live().infer("hello")
+    get_provider_manager()._crew.close()
+    assert [record["kind"] for record in read_records([trail])].count("call") == 1

@@ -21,6 +21,8 @@ import httpx
 import pytest
 
 from amas.providers import ProviderError
+from amas.providers.observability.audit.reading import read_records
+from amas.providers.security.master_key import generate
 from amas.providers.testing.upstream import Fault, ThreadedUpstream
 from amas.services.llm_service import LLMService, get_api_key
 
@@ -346,6 +348,25 @@ async def test_providers_of_the_configuration_stand_in_too(
     assert (await service.generate_response("hello"))["provider"] == "mine"
     assert (await service.health_check())["status"] == "healthy"
     await service.close()
+
+
+async def test_calls_of_the_old_service_are_recorded_too(
+    hosted: ThreadedUpstream, fake_key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The audit trail of that file has them, under the service's name."""
+    file, trail = tmp_path / "providers.yaml", tmp_path / "audit.jsonl"
+    sections = {
+        "security": {"master_key": generate().get_secret_value()},
+        "audit": {"path": str(trail)},
+        "llm": {"mine": {"model": "openai/x", "base_url": hosted.url, "api_key": fake_key}},
+    }
+    file.write_text(json.dumps({"providers": sections}), encoding="utf-8")
+    monkeypatch.setenv("AMAS_PROVIDERS_CONFIG", str(file))
+    service = service_at(NOBODY)
+    await service.generate_response("hello")
+    await service.close()
+    calls = [record for record in read_records([trail]) if record["kind"] == "call"]
+    assert [(call["caller"], call["provider"]) for call in calls] == [("llm_service", "mine")]
 
 
 async def test_a_broken_configuration_is_told_and_raises_nothing(

@@ -15,7 +15,6 @@ from typing_extensions import override
 from ...config.provider_settings import (
     ManagerSettings,
     ProvidersSettings,
-    SecuritySettings,
 )
 from ..base import ProviderBase
 from ..base import ProviderConfig as OurConfig
@@ -78,7 +77,7 @@ class Crew:
         path = variable(CONFIG_VARIABLE)
         loaded = read_settings(path) if path else ProvidersSettings()
         self.settings = loaded.manager
-        self._security = loaded.security
+        self._loaded = loaded
         self._members: dict[str, LiveProvider] = {}
         self._configs: list[OurConfig] = []
         self._outcomes: dict[str, str] = {}
@@ -116,7 +115,7 @@ class Crew:
         with self._lock:
             if self._threaded is None:
                 # Nothing that leads back here: who is held by the thread is never given up.
-                make = partial(_make_manager, self.settings, self._security, tuple(self._configs))
+                make = partial(_make_manager, self.settings, self._loaded, tuple(self._configs))
                 self._threaded = ThreadedManager(make)
             return self._threaded
 
@@ -174,10 +173,15 @@ class Crew:
 
 
 def _make_manager(
-    settings: ManagerSettings, security: SecuritySettings, configs: Sequence[OurConfig]
+    settings: ManagerSettings, loaded: ProvidersSettings, configs: Sequence[OurConfig]
 ) -> ProviderManager:
-    providers = [LiteLLMProvider(config) for config in configs]
-    return ProviderManager(settings, security=security, providers=providers, clock=_clock)
+    return ProviderManager(
+        settings,
+        security=loaded.security,
+        observability=loaded.observability,
+        providers=[LiteLLMProvider(config) for config in configs],
+        clock=_clock,
+    )
 
 
 class LiveProvider(AIProvider):

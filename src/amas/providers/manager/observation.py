@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,7 +186,8 @@ class Observation:
             yield call
         except ProviderError as error:
             call.failed(error)
-            await self._wait_for_records(request)
+            with suppress(AuditUnavailableError):  # there is no answer to withhold
+                await self._wait_for_records(request)
             raise
         except BaseException as error:
             call.failed(error)

@@ -282,7 +282,7 @@ class Check:
     def _check_beginning(self) -> None:
         first = self._first_file
         if first > self._removed + 1:
-            what = f"files {self._removed + 1} to {first - 1} of the chain are missing before it"
+            what = _missing_files(self._removed + 1, first - 1)
             raise _Broken(self._chain.files[0], None, self._chain.first_seq, what)
 
     def _check_end(self, known: Checkpoint, now: Checkpoint) -> None:
@@ -322,3 +322,9 @@ def _lost(first: object, last: object) -> str:
             " on were cut off cannot be told"
         )
     return f"records {first} to {last} were lost or cut off before the file was opened"
+
+
+def _missing_files(first: int, last: int) -> str:
+    if first == last:
+        return f"file {first} of the chain is missing before it"
+    return f"files {first} to {last} of the chain are missing before it"
