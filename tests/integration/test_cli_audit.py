@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -314,6 +315,35 @@ def test_nothing_said_is_wrong_usage(house: House) -> None:
     assert "--config FILE" in done.err
 
 
+def test_of_files_that_are_gone_the_checkpoint_tells(house: House) -> None:
+    """Nobody can have a trail pass by removing all of it but the checkpoint."""
+    house.path.unlink()
+    done = house.run("audit", "verify")
+    assert done.code == 1
+    assert "the file is missing" in done.out
+    assert house.run("audit", "verify", "--no-checkpoint").code == 2
+    assert house.run("audit", "tail").code == 2
+
+
+def test_what_is_no_file_does_not_stop_the_rest(house: House) -> None:
+    """A folder or a pipe with the name of a file of the trail is a problem of its own."""
+    os.mkfifo(house.path.with_name("provider-audit-2.jsonl"))
+    house.path.with_name("provider-audit.000009.jsonl").mkdir()
+    done = house.run("audit", "verify")
+    assert done.code == 1
+    assert done.out.count("it is not a file") == 2
+    assert done.out.splitlines()[-1].startswith("NOT ok: 2 problems; 9 records in 1 file")
+
+
+def test_a_chain_under_another_name_is_told(house: House) -> None:
+    """The configuration says which chain must be where."""
+    for path in list(house.path.parent.iterdir()):
+        path.rename(path.with_name(path.name.replace("audit.", "audit-2.")))
+    done = house.run("audit", "verify")
+    assert done.code == 1
+    assert "was written as provider-audit.jsonl" in done.out
+
+
 # --- tail -----------------------------------------------------------------------------------------
 
 
@@ -361,6 +391,26 @@ def test_what_is_added_is_followed_until_interrupted(
     shown = [text.split()[-1] for text in done.out.splitlines() if "  call " in text]
     assert shown == ["req_10", "req_11"]
     assert len(list(house.path.parent.glob("*.jsonl"))) > 1
+
+
+def test_the_first_record_is_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who follows may begin before the service does."""
+    house.configure(f"audit: {{path: {house.folder}/new/a.jsonl}}")
+    house.path = house.folder / "new" / "a.jsonl"
+    assert house.run("audit", "tail").code == 2
+    rounds = iter([[call(house.now, 10)]])
+
+    def wait(_seconds: float) -> None:
+        events = next(rounds, None)
+        if events is None:
+            raise KeyboardInterrupt
+        house.write(events)
+
+    monkeypatch.setattr("amas.providers.cli.audit.tail.time.sleep", wait)
+    done = house.run("audit", "tail", "--follow")
+    assert done.code == 130
+    assert "there are no records yet; waiting for the first" in done.err
+    assert "req_10" in done.out
 
 
 def test_a_process_that_follows_ends_with_130(house: House) -> None:
@@ -530,7 +580,7 @@ def test_a_report_says_first_what_matters(house: House) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines()[1] == (
         "It cost $0.2500 in 24 hours, $0.00 of that in the last hour;"
-        " 1 call of unknown cost not included."
+        " 3 requests of unknown cost not included."
     )
     for title in ("Total", "Providers", "Callers", "Models", "Outcomes", "Circuits opened"):
         assert f"\n{title} " in done.out
@@ -541,7 +591,8 @@ def test_a_report_takes_a_range_and_files(house: House) -> None:
     """The range and the files are chosen as in a query."""
     told = json.loads(house.run("report", "--json", "--since", "2d", house.path).out)
     assert told["total"]["calls"] == 4
-    assert told["total"]["calls_of_unknown_cost"] == 1
+    assert told["total"]["requests_of_unknown_cost"] == 3
+    assert told["providers"]["openai"]["requests_of_unknown_cost"] == 2
     assert told["providers"]["openai"]["failed"] == 2
     assert told["providers"]["openai"]["p95_ms"] == 9_000
     assert told["circuits_opened"] == {"openai": 1}
@@ -551,8 +602,27 @@ def test_a_report_takes_a_range_and_files(house: House) -> None:
         **told["total"],
         "calls": 1,
         "cost_usd": None,
-        "calls_of_unknown_cost": 1,
+        "requests_of_unknown_cost": 1,
     }
+
+
+def test_a_report_compares_with_the_time_before(house: House) -> None:
+    """What was slow in all of the range is told, as records before it say what is usual."""
+    now = house.now
+    slow = [
+        call(
+            now - minutes * 60,
+            minutes,
+            latency_ms=ms,
+            attempts=({**call(0, 0).attempts[0], "latency_ms": ms},),
+        )
+        for minutes in range(2_000, 0, -2)
+        for ms in (6_000.0 if minutes < 200 else 500.0,)
+    ]
+    house.write(slow)
+    told = json.loads(house.run("report", "--json", "--since", "3h").out)
+    assert re.match(r"local is slow since about [^:]*\d\d:\d\d UTC: p95 6.0 s", told["findings"][0])
+    assert told["total"]["calls"] < 100
 
 
 def test_a_page_is_written_whole_and_for_its_owner_alone(house: House) -> None:

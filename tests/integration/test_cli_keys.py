@@ -569,6 +569,30 @@ def test_rotate_master_can_make_the_new_one(house: House, form: str) -> None:
     assert file.read_text().strip() not in done.err
 
 
+@pytest.mark.parametrize("form", ["{path: a.jsonl}", "{content: none}", "null"])
+def test_the_records_of_a_trail_keep_their_master_key(house: House, form: str) -> None:
+    """With an audit trail the old key stays, and none is named that may go."""
+    has_trail = "path" in form
+    file = house.config.with_name("master")
+    assert house.run("generate-master", "--output", str(file)).code == 0
+    old = file.read_text()
+    more = f"    security: {{master_key: 'file:master'}}\n    audit: {form}\n"
+    house.config.write_text(TEXT.replace("    llm:\n", f"{more}    llm:\n"))
+    house.environ["AMAS_MASTER_KEY"] = ""
+    assert house.run("encrypt").code == 0
+    done = house.run("rotate-master", "--new")
+    assert done.code == 0
+    assert ("the old master key stays" in done.err) == has_trail
+    assert ("the old master key is removed" in done.err) != has_trail
+    assert file.read_text().splitlines()[1:] == (old.splitlines() if has_trail else [])
+    file.write_text(f"{file.read_text()}{old}")
+    again = house.run("rotate-master")
+    for said in (done.err, again.err):
+        assert ("does not need these master keys" in said) != has_trail
+        kept = "keep each: records of the audit trail (audit.path) are verified with it"
+        assert (kept in said) == has_trail
+
+
 def test_of_two_rotations_the_first_does_not_remove_what_the_second_needs() -> None:
     """The old lines go only while one's own new key is still in front."""
     from amas.providers.cli.keys.rotation import _lines, _without_old

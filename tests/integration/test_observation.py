@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import gc
 import io
 import json
 import logging
+import socket
 import threading
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -44,6 +47,7 @@ from amas.providers.errors import (
     AccessDeniedError,
     AllProvidersFailedError,
     AuthenticationError,
+    InvalidRequestError,
     ProviderConfigError,
     ProviderError,
     ProviderUnavailableError,
@@ -276,6 +280,27 @@ async def test_calls_go_on_without_records_by_default(tmp_path: Path, trail: Pat
     assert is_sound(trail)
 
 
+async def test_what_there_was_no_room_for_is_told_in_the_trail(tmp_path: Path, trail: Path) -> None:
+    """How many, and when; and an alert is given."""
+    alerts: list[Alert] = []
+    manager = manager_of(FakeProvider("a"), observability=section(tmp_path), on_alert=alerts.append)
+    async with manager:
+        await manager.flush()
+        writer, worker = manager._observation._trail, manager._observation._records
+        assert writer is not None
+        assert worker is not None
+        worker._queue._capacity = 5
+        with writer._lock:  # a disk that is slow
+            for _ in range(100):
+                await manager.generate("hi")
+        await manager.flush()
+    (dropped,) = records(trail, "dropped")
+    assert dropped["count"] + len(records(trail, "call")) == 100
+    assert dropped["count"] >= 80
+    assert "records" in {alert.kind for alert in alerts}
+    assert is_sound(trail)
+
+
 async def test_a_disk_that_hangs_blocks_nobody_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -467,25 +492,25 @@ async def test_a_configuration_that_was_read_again_is_told(tmp_path: Path) -> No
     }
     async with configured(file, document) as (manager, seen):
         document["llm"]["two"] = local
+        document["alerts"] = {"min_interval": 5}
         write(file, document)
-        await manager.reload()
+        changes = await manager.reload()
+        assert (changes.problems, changes.pending) == ([], ["alerts"])
         document["llm"]["one"] = {"timeout": "soon"}
         write(file, document)
         with pytest.raises(ProviderConfigError):
             await manager.reload()
         await manager.flush()
         good, bad = seen.of(ConfigurationChanged)
-    assert (good.taken, good.added) == (True, ("two",))
+    assert (good.taken, good.added, good.pending) == (True, ("two",), ("alerts",))
     assert bad.taken is False
     assert "timeout" in bad.problems[0]
     assert [item["taken"] for item in records(trail, "configuration")] == [True, False]
     assert is_sound(trail)
 
 
-async def test_metrics_are_served_as_long_as_the_manager_runs(
-    unused_tcp_port: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    """At a port of their own; a second manager that wants the same is told so, and works."""
+async def test_metrics_are_served_as_long_as_a_manager_runs(unused_tcp_port: int) -> None:
+    """At a port of their own, which managers of one process share."""
     metrics = ObservabilitySettings(metrics=MetricsSettings(enabled=True, port=unused_tcp_port))
     url = f"http://127.0.0.1:{unused_tcp_port}/metrics"
 
@@ -493,21 +518,93 @@ async def test_metrics_are_served_as_long_as_the_manager_runs(
         with urllib.request.urlopen(url, timeout=5) as response:
             return str(response.read().decode())
 
-    async with (
-        manager_of(FakeProvider("served"), observability=metrics) as manager,
-        manager_of(FakeProvider("other"), observability=metrics) as second,
-    ):
-        await manager.generate("hi", caller="tester")
-        await second.generate("hi")
-        await manager.flush()
-        await second.flush()
-        text = await asyncio.to_thread(page)
+    async with manager_of(FakeProvider("served"), observability=metrics) as manager:
+        async with manager_of(FakeProvider("other"), observability=metrics) as second:
+            await manager.generate("hi", caller="tester")
+            await second.generate("hi")
+            await manager.flush()
+            await second.flush()
+            text = await asyncio.to_thread(page)
+        assert 'provider="served"' in await asyncio.to_thread(page)
     labels = '{caller="tester",outcome="ok",provider="served"}'
     assert f"amas_provider_calls_total{labels} 1.0" in text
     assert 'amas_provider_up{provider="other"} 1.0' in text
-    assert "metrics_not_served" in caplog.text
     with pytest.raises(OSError, match="refused"):
         await asyncio.to_thread(page)
+
+
+async def test_a_port_that_is_taken_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """Calls work, and the log says why there is no page."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        metrics = ObservabilitySettings(metrics=MetricsSettings(enabled=True, port=port))
+        async with manager_of(FakeProvider("a"), observability=metrics) as manager:
+            await manager.generate("hi")
+    assert "metrics_not_served" in caplog.text
+    assert "it is taken" in caplog.text
+
+
+def test_a_manager_that_is_forgotten_keeps_nothing(tmp_path: Path, trail: Path) -> None:
+    """No thread, no file; and its records are there."""
+
+    async def work() -> None:
+        manager = manager_of(FakeProvider("a"), observability=section(tmp_path))
+        await manager.generate("hi")
+
+    asyncio.run(work())
+    gc.collect()
+    assert [item.name for item in threading.enumerate() if item.name.startswith("amas-")] == []
+    assert len(records(trail, "call")) == 1
+    with trail.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+async def test_a_call_that_is_refused_for_what_it_asks_is_recorded(
+    tmp_path: Path, trail: Path
+) -> None:
+    """An auditor wants to know who reaches for keys and addresses."""
+    async with manager_of(FakeProvider("a"), observability=section(tmp_path)) as manager:
+        with pytest.raises(InvalidRequestError) as raised:
+            await manager.generate("hi", caller="evil", api_key="x")
+        with pytest.raises(InvalidRequestError):
+            await manager.generate("hi", caller=7)  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequestError):
+            async for _ in manager.stream(None, caller="big"):  # type: ignore[arg-type]
+                pass
+    found = records(trail, "call")
+    assert [(item.get("caller"), item["outcome"]) for item in found] == [
+        ("evil", "invalid_request"),
+        (None, "invalid_request"),
+        ("big", "invalid_request"),
+    ]
+    assert found[0]["request_id"] == raised.value.request_id
+
+
+async def test_flushing_has_an_end() -> None:
+    """An observer that hangs holds nobody up for ever."""
+    hold = threading.Event()
+
+    class Hanging:
+        def observe(self, events: Sequence[Event]) -> None:
+            hold.wait(10)
+
+    async with manager_of(FakeProvider("a"), observers=[Hanging()]) as manager:
+        await manager.generate("hi")
+        assert await manager.flush(0.05) is False
+        hold.set()
+        assert await manager.flush() is True
+
+
+async def test_who_has_nobody_to_ask_is_told_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """As a warning, with a trail and without; an answered call is no warning."""
+    async with manager_of(FakeProvider("a", ["yes", ProviderUnavailableError("down")])) as manager:
+        with caplog.at_level("WARNING"):
+            await manager.generate("hi")
+            assert caplog.messages == []
+            with pytest.raises(AllProvidersFailedError):
+                await manager.generate("hi")
+    (message,) = caplog.messages
+    assert json.loads(message)["outcome"] == "all_failed"
 
 
 async def test_nothing_of_content_and_keys_is_shown_anywhere(

@@ -134,6 +134,7 @@ class Loader:
                 disabled[name] = reason
         self._check_together(manager, providers)
         self._check_audit(audit, security)
+        self._check_idle(audit, metrics, tracing)
         self._resolver.report_plaintext(security.plaintext_keys)
         if not any(provider.enabled for provider in llm.values()):
             self._document.warn(("llm",), "no provider is enabled; add one, or set what is missing")
@@ -161,6 +162,26 @@ class Loader:
                 f" {MASTER_KEY_VARIABLE}; or leave path out, and the records go to the logger"
                 " amas.audit",
             )
+
+    def _check_idle(
+        self, audit: AuditSettings | None, metrics: MetricsSettings, tracing: TracingSettings
+    ) -> None:
+        """Warn of what is written and does nothing, unless it was switched off in so many words."""
+        idle = {
+            ("audit", "content"): audit is not None
+            and audit.path is None
+            and audit.content != "none"
+            and "without audit.path, and the logger amas.audit gets no content",
+            ("metrics", "port"): "enabled" not in metrics.model_fields_set
+            and metrics.port is not None
+            and "unless metrics.enabled is true",
+            ("tracing", "propagate"): "enabled" not in tracing.model_fields_set
+            and tracing.propagate
+            and "unless tracing.enabled is true",
+        }
+        for path, why in idle.items():
+            if why:
+                self._document.warn(path, f"has no effect {why}")
 
     def load_security(self) -> tuple[SecuritySettings, tuple[str, ...]]:
         """Check the section ``security`` alone.

@@ -94,6 +94,16 @@ def tried(provider: str, outcome: str = "ok", seconds: float = 0.1) -> AttemptEn
     return AttemptEnded(at=NOON, request_id="r", caller=None, attempt=record, key=1)
 
 
+def health(provider: str, key: int = 1, healthy: bool = True) -> HealthChanged:
+    """Return the event of a check that has found something new."""
+    return HealthChanged(at=NOON, provider=provider, key=key, healthy=healthy)
+
+
+def key_of(provider: str) -> KeyChange:
+    """Return the event of a provider that has a new key."""
+    return KeyChange(at=NOON, provider=provider, key=1, changed=True, cause="reload")
+
+
 def call(outcome: str, *attempts: Attempt, provider: str | None = None) -> CallEnded:
     """Return the event of a call that has ended."""
     return CallEnded(
@@ -107,7 +117,9 @@ def call(outcome: str, *attempts: Attempt, provider: str | None = None) -> CallE
     )
 
 
-def circuit(after: str, provider: str = "openai", key: int | None = None, **rest: Any) -> Event:
+def circuit(
+    after: str, provider: str = "openai", key: int | None = None, **rest: Any
+) -> CircuitChanged:
     """Return the event of a circuit that has changed."""
     rest = {"before": "closed", "outcome": "unavailable", "retry_after": 30.0, **rest}
     return CircuitChanged(at=NOON, provider=provider, key=key, after=after, **rest)
@@ -137,6 +149,7 @@ def reloaded(taken: bool = True, **rest: Any) -> Event:
 
 def test_a_circuit_that_opens_and_closes(desk: Desk) -> None:
     """A circuit is told when it opens and when it closes again, not while it is probed."""
+    desk.sees(tried("local"))
     assert desk.sees(circuit("open")) == [("circuit_open", "openai", True)]
     assert desk.sees(circuit("half_open"), circuit("open"), circuit("half_open")) == []
     assert desk.sees(circuit("closed")) == [("circuit_open", "openai", False)]
@@ -146,8 +159,8 @@ def test_a_circuit_that_opens_and_closes(desk: Desk) -> None:
     assert opened.details == {"outcome": "unavailable", "cause": "calls", "retry_after": 30.0}
     assert opened.summary == (
         "Provider openai has failed too often (last: unavailable) and is set aside since"
-        " 2026-11-25 12:00:00 UTC; other providers, if there are any, are asked in its place, it"
-        " is tried again in 30 s; look at its status page and your network."
+        " 2026-11-25 12:00:00 UTC; other providers are asked in its place, it is tried again in"
+        " 30 s; look at its status page and your network."
     )
     assert closed.summary == (
         "Provider openai is asked again; the trouble had begun at 2026-11-25 12:00:00 UTC."
@@ -155,14 +168,78 @@ def test_a_circuit_that_opens_and_closes(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cause", "words"),
-    [("operator", "set aside by hand"), ("shared", "in another process")],
+    ("cause", "words", "severity"),
+    [
+        ("operator", "was set aside by hand", "warning"),
+        ("shared", "in another process", "critical"),
+    ],
 )
-def test_a_circuit_that_was_opened_elsewhere(desk: Desk, cause: str, words: str) -> None:
-    """The summary says when it was no call of ours that opened the circuit."""
+def test_a_circuit_that_was_opened_elsewhere(
+    desk: Desk, cause: str, words: str, severity: str
+) -> None:
+    """The summary says when it was no call of ours; what somebody does by hand is never critical."""
     desk.sees(circuit("open", outcome=None, cause=cause, retry_after=None))
-    assert words in desk.told[0].summary
-    assert desk.told[0].details == {"cause": cause}
+    (told,) = desk.told
+    assert words in told.summary
+    assert told.details == {"cause": cause}
+    assert told.severity == severity
+    assert ("manager.reset() takes it back" in told.summary) is (cause == "operator")
+
+
+LEFT = "no other provider is left"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [circuit("open"), circuit("open", key=1, outcome="auth")],
+    ids=["circuit", "key"],
+)
+@pytest.mark.parametrize(
+    ("before", "severity"),
+    [
+        ([], "critical"),
+        ([health("local")], "warning"),
+        ([tried("local", "timeout")], "warning"),
+        ([reloaded(added=("local",))], "warning"),
+        ([health("openai", key=2)], "as the circuit"),
+        ([health("openai", key=2), circuit("open", key=2, outcome="quota")], "critical"),
+        ([circuit("open", provider="local")], "critical"),
+        ([circuit("open", provider="local", key=3, outcome=None)], "critical"),
+        ([circuit("open", provider="local"), circuit("closed", provider="local")], "warning"),
+        ([tried("local"), reloaded(removed=("local",))], "critical"),
+        (
+            [circuit("open", key=2, outcome="quota"), reloaded(rekeyed=("openai",)), health("b")],
+            "warning",
+        ),
+        ([circuit("open", provider="local"), reloaded(changed=("local",))], "warning"),
+        ([circuit("open", provider="local", key=1), key_of("local")], "warning"),
+    ],
+    ids=[
+        "alone",
+        "another is healthy",
+        "another one was asked",
+        "another one was added",
+        "it has another key",
+        "its other key is out",
+        "the other is out",
+        "the other's key is out",
+        "the other is back",
+        "the other was removed",
+        "other keys",
+        "the other is configured anew",
+        "the other has a new key",
+    ],
+)
+def test_nobody_else_is_left(
+    desk: Desk, before: list[Event], severity: str, event: CircuitChanged
+) -> None:
+    """An open circuit or key is critical, and says so, if no known provider is left to ask."""
+    if severity == "as the circuit":
+        severity = "critical" if event.key is None else "warning"
+    desk.sees(*before)
+    desk.sees(event)
+    assert desk.told[-1].severity == severity
+    assert (LEFT in desk.told[-1].summary) is (severity == "critical")
 
 
 @pytest.mark.parametrize(
@@ -201,64 +278,140 @@ def test_a_new_key_that_is_taken_back(desk: Desk) -> None:
     assert desk.sees(reloaded()) == [("key_not_taken", "openai key 1", False)]
 
 
+FAILING = call("all_failed", attempt("openai", "unavailable"), attempt("local", "connection"))
+NOBODY = call("no_provider")
+OUTAGE = [("all_providers_failed", "all providers", True)]
+
+
 def test_all_providers_fail(desk: Desk) -> None:
-    """Several providers failing in one call is critical, and over with the next answered call."""
-    failing = call("all_failed", attempt("openai", "timeout"), attempt("local", "connection"))
-    assert desk.sees(call("ok"), failing, failing) == [
-        ("all_providers_failed", "all providers", True)
-    ]
+    """Several providers failing in three calls in a row is critical, and over with an answer."""
+    assert desk.sees(FAILING, FAILING) == []
+    assert desk.sees(call("ok"), FAILING, FAILING, call("cancelled")) == []
+    desk.clock.now = 5.0
+    assert desk.sees(FAILING, FAILING) == OUTAGE
     assert desk.told[0].severity == "critical"
-    assert "(local, openai)" in desk.told[0].summary
+    assert desk.told[0].since == NOON
+    assert "(local, openai), and calls go unanswered (3 in a row) since" in desk.told[0].summary
+    assert desk.told[0].details == {"outcome": "all_failed", "attempts": 2, "calls": 3}
     assert desk.sees(call("cancelled"), call("ok"), call("ok")) == [
         ("all_providers_failed", "all providers", False)
     ]
 
 
 def test_nobody_can_be_asked(desk: Desk) -> None:
-    """A call for which there is nobody at all is critical too."""
-    assert desk.sees(call("no_provider")) == [("all_providers_failed", "all providers", True)]
+    """Calls for which there is nobody at all are critical too."""
+    assert desk.sees(*[NOBODY] * 3) == OUTAGE
     assert "No provider can be asked" in desk.told[0].summary
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(29.0, []), (30.0, OUTAGE)])
+def test_two_calls_far_apart(desk: Desk, seconds: float, told: list[tuple[str, str, bool]]) -> None:
+    """Two calls are enough if nobody was answered for 30 seconds; one call never is."""
+    assert desk.sees(FAILING) == []
+    desk.clock.now = seconds
+    assert desk.sees() == []
+    assert desk.sees(FAILING) == told
+
+
+def test_somebody_is_answered_in_between(desk: Desk) -> None:
+    """Any request that is answered begins the count anew."""
+    assert desk.sees(FAILING, FAILING, tried("third"), FAILING, FAILING) == []
+    assert desk.sees(FAILING) == OUTAGE
 
 
 def test_nobody_of_several_can_be_asked(desk: Desk) -> None:
     """With the circuits of all providers open, calls that ask nobody are told beside them."""
-    told = desk.sees(circuit("open"), circuit("open", provider="local"), call("no_provider"))
+    desk.sees(tried("openai", "timeout"), tried("local", "timeout"))
+    told = desk.sees(circuit("open"), circuit("open", provider="local"), *[NOBODY] * 3)
     assert [kind for kind, _, _ in told] == ["circuit_open", "circuit_open", "all_providers_failed"]
+    assert [alert.severity for alert in desk.told] == ["warning", "critical", "critical"]
+
+
+def test_the_last_one_left_fails(desk: Desk) -> None:
+    """Where the others' circuits are open, it is enough that the last one fails."""
+    limited = call("all_failed", attempt("local", "rate_limited"))
+    desk.sees(tried("local"), circuit("open"))
+    assert desk.sees(*[limited] * 3) == OUTAGE
+
+
+def test_a_single_one_whose_alert_was_no_page(desk: Desk) -> None:
+    """Calls that go unanswered are told where the open circuit was told as a warning."""
+    desk.sees(tried("local"), circuit("open"), reloaded(removed=("local",)))
+    probe = call("all_failed", attempt("openai", "unavailable"))
+    told = desk.sees(circuit("half_open"), circuit("open", before="half_open"), NOBODY, probe)
+    assert told == []
+    assert desk.sees(NOBODY) == OUTAGE
+
+
+def test_the_single_one_was_set_aside_by_hand(desk: Desk) -> None:
+    """Whoever sets the only provider aside hears of it when calls go unanswered."""
+    desk.sees(circuit("open", cause="operator", outcome=None))
+    assert desk.sees(*[NOBODY] * 3) == OUTAGE
 
 
 @pytest.mark.parametrize(
     "events",
     [
-        [call("all_failed", attempt("openai", "timeout"), attempt("openai", "timeout"))],
+        [call("all_failed", attempt("openai", "unavailable"), attempt("openai", "unavailable"))],
         [call("all_failed", attempt("openai", "timeout"), attempt("local", "context_window"))],
         [call("all_failed", attempt("openai", "timeout"), attempt("local", "cancelled"))],
+        [call("all_failed", attempt("openai", "config"), attempt("local", "unavailable"))],
+        [call("all_failed", attempt("a", "model_not_found"), attempt("b", "model_not_found"))],
         [call("invalid_request", attempt("a", "timeout"), attempt("b", "invalid_request"))],
+        [call("timeout", attempt("a", "timeout"), attempt("b", "timeout"))],
         [call("access_denied")],
         [call("no_provider", provider="openai")],
-        [tried("local"), tried("openai", "timeout"), call("no_provider")],
-        [tried("local"), tried("local", "content_policy"), call("no_provider")],
+        [tried("local"), tried("openai", "timeout"), NOBODY],
+        [tried("local"), tried("local", "content_policy"), NOBODY],
+        [tried("local"), tried("local", "timeout"), NOBODY],
+        [health("local"), circuit("open"), NOBODY],
     ],
     ids=[
         "one provider",
         "too long for the other",
         "given up",
+        "the configuration of one is wrong",
+        "nobody has the model",
         "the caller's mistake",
+        "the caller's deadline",
         "denied",
         "the one asked for takes no part",
         "others are answered",
         "a refused text is no outage",
+        "somebody was in a hurry",
+        "another one is healthy",
     ],
 )
 def test_what_is_no_outage_of_all(desk: Desk, events: list[Event]) -> None:
-    """A failed call is not told as an outage of all where it says nothing of all."""
-    assert desk.sees(*events) == []
+    """Failed calls are not told as an outage of all where they say nothing of all."""
+    desk.sees(*events[:-1])
+    assert desk.sees(*events[-1:] * 50) == []
+
+
+def test_a_short_deadline_of_a_caller(desk: Desk) -> None:
+    """Timeouts are nobody's outage while the circuits are closed and the providers answer others."""
+    hurried = call("all_failed", attempt("openai", "timeout"), attempt("local", "timeout"))
+    desk.sees(tried("openai"), tried("local"))
+    late = [tried("openai", "timeout"), tried("local", "timeout"), hurried]
+    desk.clock.now = 299.0
+    assert desk.sees(*late * 50) == []
+    opened = desk.sees(circuit("open"), circuit("open", provider="local"), *late * 3)
+    assert opened[2:] == OUTAGE
+
+
+def test_timeouts_of_who_answers_nobody(desk: Desk) -> None:
+    """Timeouts count where their providers have answered nobody for five minutes."""
+    hanging = call("all_failed", attempt("openai", "timeout"), attempt("local", "timeout"))
+    desk.sees(tried("openai"), tried("local"))
+    desk.clock.now = 301.0
+    assert desk.sees(*[hanging] * 3) == OUTAGE
 
 
 @pytest.mark.parametrize(
     "then",
     [
         tried("local", "rate_limited"),
-        HealthChanged(at=NOON, provider="local", key=1, healthy=False),
+        health("local", healthy=False),
         reloaded(changed=("local",)),
         reloaded(removed=("local",)),
     ],
@@ -267,14 +420,13 @@ def test_what_is_no_outage_of_all(desk: Desk, events: list[Event]) -> None:
 def test_who_answered_may_answer_no_more(desk: Desk, then: Event) -> None:
     """That a provider answered counts only until something else is known of it."""
     desk.sees(tried("local"), then)
-    assert desk.sees(call("no_provider")) == [("all_providers_failed", "all providers", True)]
+    assert desk.sees(*[NOBODY] * 3) == OUTAGE
 
 
 def test_health_is_no_alert(desk: Desk) -> None:
     """What health checks and access rules find is no alert of its own."""
     denied = AccessDecision(at=NOON, request_id="r", caller="x", allowed=False)
-    ill = HealthChanged(at=NOON, provider="openai", key=1, healthy=False)
-    well = HealthChanged(at=NOON, provider="openai", key=1, healthy=True)
+    ill, well = health("openai", healthy=False), health("openai")
     assert desk.sees(ill, well, denied) == []
 
 
@@ -286,20 +438,22 @@ def test_one_provider_fails_a_thousand_times(desk: Desk) -> None:
         desk.clock.now += 1
         told += desk.sees(call("no_provider"))
         if number % 30 == 0:
-            told += desk.sees(circuit("half_open"), *failing, circuit("open"))
+            told += desk.sees(circuit("half_open"), circuit("open", before="half_open"), *failing)
     assert told == [("circuit_open", "openai", True)]
+    assert desk.told[0].severity == "critical"
     ended = desk.sees(circuit("half_open"), circuit("closed"), tried("openai"), call("ok"))
     assert ended == [("circuit_open", "openai", False)]
 
 
 def test_one_key_is_refused_a_thousand_times(desk: Desk) -> None:
     """With a single provider, a refused key is one alert until it is replaced."""
-    told = desk.sees(tried("openai", "auth"), circuit("open", key=1, outcome="auth"))
-    told += desk.sees(*[call("no_provider")] * 999)
+    told = desk.sees(circuit("open", key=1, outcome="auth"), tried("openai", "auth"))
+    told += desk.sees(*[NOBODY] * 999)
     assert told == [("key_rejected", "openai key 1", True)]
+    assert desk.told[0].severity == "critical"
     assert desk.sees(key()) == [("key_rejected", "openai key 1", False)]
     # The new key has a closed circuit: nobody else explains such a call.
-    assert desk.sees(call("no_provider")) == [("all_providers_failed", "all providers", True)]
+    assert desk.sees(*[NOBODY] * 3) == OUTAGE
 
 
 def test_budgets(desk: Desk) -> None:
@@ -308,19 +462,40 @@ def test_budgets(desk: Desk) -> None:
     assert desk.sees(budget(8.0), budget(9.5), budget(8.1)) == [("budget_80", "osint", True)]
     assert desk.sees(budget(10.0), budget(11.0), budget(9.0)) == [("budget_100", "osint", True)]
     assert [alert.severity for alert in desk.told] == ["warning", "critical"]
-    assert "10 of the 10 usd that caller osint may use on 2026-11-25" in desk.told[1].summary
-    assert desk.told[1].details == {"unit": "usd", "used": 10.0, "limit": 10.0, "day": "2026-11-25"}
+    assert desk.told[0].summary == (
+        "Caller osint has used or set aside at least 80 %: 8 of the 10 US dollars that"
+        " security.access.osint.budget_usd_per_day allows for 2026-11-25, since 2026-11-25"
+        " 12:00:00 UTC; look at what is called, or raise that limit."
+    )
+    assert desk.told[1].summary == (
+        "Caller osint has used or set aside 10 of the 10 US dollars that"
+        " security.access.osint.budget_usd_per_day allows for 2026-11-25, or too little is left"
+        " of them for a call, since 2026-11-25 12:00:00 UTC; calls that need more are refused"
+        " until midnight UTC, unless you raise that limit."
+    )
+    assert desk.told[1].details == {
+        "unit": "usd",
+        "used": 10.0,
+        "limit": 10.0,
+        "limit_name": "security.access.osint.budget_usd_per_day",
+        "day": "2026-11-25",
+    }
     others = desk.sees(
         budget(8.0, unit="tokens"), budget(8.0, day="2026-11-26"), budget(8.0, caller="*")
     )
     assert others == [("budget_80", "osint", True)] * 2 + [("budget_80", "*", True)]
-    assert "all callers without a rule" in desk.told[-1].summary
+    assert "All callers without a rule of their own have used" in desk.told[-1].summary
     assert len({alert.id for alert in desk.told}) == 5
 
 
 def test_budget_used_up_at_once(desk: Desk) -> None:
     """A budget that is used up by one call is not told as nearly used, then or later."""
-    assert desk.sees(budget(12.0), budget(9.0)) == [("budget_100", "osint", True)]
+    assert desk.sees(budget(12.0, unit="tokens"), budget(9.0, unit="tokens")) == [
+        ("budget_100", "osint", True)
+    ]
+    assert "10 of the 10 tokens that security.access.osint.budget_tokens_per_day" in (
+        desk.told[0].summary
+    ), "what was refused is not used"
 
 
 def test_budget_of_nothing(desk: Desk) -> None:
@@ -427,6 +602,42 @@ def test_latency_over_the_bound() -> None:
     assert desk.told[1].details == {"p95_seconds": 0.5, "bound_seconds": 1.0}
 
 
+def test_latency_without_traffic() -> None:
+    """A provider that is asked no more has recovered when no answer was slow for a window."""
+    desk = Desk(latency=1.0)
+    desk.sees(*[tried("openai", seconds=3.0)] * 20)
+    desk.clock.now = 100.0
+    assert desk.alerts.handle([tried("openai", seconds=2.0)]) == WINDOW
+    desk.clock.now = 399.0
+    assert desk.alerts.handle([]) == 1.0
+    assert len(desk.told) == 1
+    desk.clock.now = 400.0
+    assert desk.alerts.handle([]) is None
+    assert [alert.firing for alert in desk.told] == [True, False]
+    assert desk.told[1].details == {"bound_seconds": 1.0}
+    assert "openai has given no answer for 300 s, and so no slow one" in desk.told[1].summary
+
+
+def test_latency_with_little_traffic() -> None:
+    """Few answers are enough for a recovery, once the slow ones are out of the window."""
+    desk = Desk(latency=1.0)
+    desk.sees(*[tried("openai", seconds=3.0)] * 20)
+    desk.clock.now = 299.0
+    assert desk.sees(*[tried("openai")] * 5) == []
+    desk.clock.now = 300.0
+    assert desk.sees(tried("openai")) == [("latency_high", "openai", False)]
+    assert desk.told[1].details == {"p95_seconds": 0.1, "bound_seconds": 1.0}
+
+
+def test_what_comes_first_is_waited_for() -> None:
+    """With something to tell later, and a slow provider, it is called again for the earlier one."""
+    desk = Desk(latency=1.0)
+    desk.sees(circuit("open"), circuit("closed"))
+    desk.clock.now = 200.0
+    slow = [tried("openai", seconds=3.0)] * 20
+    assert desk.alerts.handle([*slow, circuit("open")]) == 100.0
+
+
 def test_latency_is_not_watched(desk: Desk) -> None:
     """Without a bound, slow answers are nobody's concern."""
     assert desk.sees(*[tried("openai", seconds=1e6)] * 100) == []
@@ -450,7 +661,9 @@ def test_latency_against_a_model(answers: list[tuple[float, float]]) -> None:
         changed = watch.add("p", seconds, now)
         window = sorted(each for at, each in taken if at > now - WINDOW)
         slow = slow if changed is None else changed
-        if len(window) >= 20:
+        if len(window) < 20:
+            assert not slow or max(window) > 1.0
+        else:
             rank = next(
                 place for place in range(len(window) + 1) if 100 * place >= 95 * len(window)
             )
@@ -591,7 +804,7 @@ def test_everything_is_logged(desk: Desk, caplog: pytest.LogCaptureFixture) -> N
         logging.ERROR,
         logging.INFO,
     )
-    assert "alert kind='circuit_open' subject='openai' severity='warning'" in begun.getMessage()
+    assert "alert kind='circuit_open' subject='openai' severity='critical'" in begun.getMessage()
     assert ended.getMessage().startswith("alert_resolved kind='circuit_open'")
 
 
@@ -626,6 +839,21 @@ def test_a_hidden_async_callback_is_told(caplog: pytest.LogCaptureFixture) -> No
     Alerts(callback=callback).handle([circuit("open")])
     assert "alert_callback_failed" in caplog.text
     assert "give a plain function" in caplog.text
+
+
+def test_what_is_open_at_the_end(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """When it is closed, what is the matter is logged, told or not, and nobody is told of it."""
+    desk.sees(circuit("open"), circuit("open", provider="local"), circuit("open", provider="b"))
+    desk.sees(circuit("closed"), circuit("open"), circuit("closed", provider="b"))
+    before = len(desk.told)
+    caplog.clear()
+    desk.alerts.close()
+    assert [message.partition(" severity")[0] for message in caplog.messages] == [
+        "alert_still_open kind='circuit_open' subject='local'",
+        "alert_still_open kind='circuit_open' subject='openai'",
+    ]
+    assert f"alert_id='{desk.told[1].id}'" in caplog.messages[0]
+    assert len(desk.told) == before
 
 
 def test_without_anybody_to_tell() -> None:

@@ -61,7 +61,7 @@ class Trail:
 
     def check(self) -> Report:
         """Verify what is in its folder now."""
-        return verify(trail_files(self.path), [NEW, OLD])
+        return verify(trail_files(self.path), [NEW, OLD], trail=self.path)
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +269,19 @@ def checkpoint(trail: Trail, chance: random.Random) -> Altered:
     return Altered({**trail.files, name: bytes(content)}, f"{name} {how} at {byte}")
 
 
+def rename_chain(trail: Trail, chance: random.Random) -> Altered:
+    """Let the chains change places, or give or copy one to a free name, with all its files."""
+    first, second, free = "provider-audit", "provider-audit-2", "provider-audit-3"
+    source = chance.choice([first, second])
+    how = chance.choice(["exchanged", "moved", "copied"])
+    names = {"exchanged": {first: second, second: first}}.get(how, {source: free})
+    files: Files = dict(trail.files) if how == "copied" else {}
+    for name, content in trail.files.items():
+        stem, dot, rest = name.partition(".")
+        files[f"{names.get(stem, stem)}{dot}{rest}"] = content
+    return Altered(files, f"{source} {how}")
+
+
 WAYS = (
     change,
     change_case,
@@ -281,6 +294,7 @@ WAYS = (
     lose_file,
     add_file,
     checkpoint,
+    rename_chain,
 )
 
 

@@ -11,15 +11,19 @@ import shutil
 import socket
 import stat
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from amas.providers.observability.audit import writer as writer_module
+from amas.providers.observability.audit.backlog import CLOSED, MISSED, NO_ROOM
 from amas.providers.observability.audit.files import ChainName, chain_of, trail_files
 from amas.providers.observability.audit.keys import AuditKey
+from amas.providers.observability.audit.opening import problem_with
 from amas.providers.observability.audit.trail import AuditTrail
 from amas.providers.observability.audit.verification import Report, verify
 from amas.providers.observability.events import CallEnded, Event, FailedOver, RecordsTrouble
@@ -27,6 +31,14 @@ from amas.providers.observability.events import CallEnded, Event, FailedOver, Re
 KEY = AuditKey("0a0a0a0a", b"o" * 32)
 NEW = AuditKey("0b0b0b0b", b"n" * 32)
 NOW = 1_795_550_400.0
+FAILED_OVER: dict[str, Any] = {
+    "at": NOW,
+    "request_id": "x",
+    "caller": None,
+    "provider": "a",
+    "outcome": "timeout",
+    "following": "b",
+}
 
 
 def call(number: int, caller: str = "agent") -> CallEnded:
@@ -151,7 +163,6 @@ def test_nothing_is_opened_before_something_is_to_be_written(house: House) -> No
     """Then the folder and the file are made, for the owner alone."""
     trail = house.trail()
     assert trail.handle([]) is None
-    trail.close()
     assert not house.path.parent.exists()
     assert trail.handle([call(1)]) is None
     assert [stat.S_IMODE(p.stat().st_mode) for p in (house.path.parent, house.path)] == [
@@ -485,7 +496,7 @@ def test_a_torn_line_is_told_also_if_the_disk_is_full_then(house: House, disk: F
 def test_a_long_last_record_is_found(house: House) -> None:
     """Longer than what is read of a file's end at first."""
     trail = house.trail()
-    trail.handle([call(1), call(2, "x" * 2_500_000)])
+    trail.handle([call(1), call(2, "ab, " * 625_000)])
     trail.close()
     with house.path.open("a") as file:
         file.write("y" * 2_000_000)
@@ -657,7 +668,7 @@ def test_a_disk_that_cannot_even_cut_is_opened_again(house: House, disk: FullDis
 def test_much_is_written_in_several_steps(house: House) -> None:
     """Each with its checkpoint, so that it never lacks more than one."""
     trail = house.trail()
-    trail.handle([call(number, "x" * 1000) for number in range(1000)])
+    trail.handle([call(number, "ab, " * 250) for number in range(1000)])
     trail.close()
     assert len(house.requests()) == 1000
     house.sound()
@@ -673,7 +684,7 @@ def test_a_checkpoint_that_cannot_be_written_holds_no_record_up(
     shutil.rmtree(folder)
     folder.write_text("in the way")
     for number in range(2, 5):
-        assert trail.handle([call(number, "x" * 200_000) for _ in range(3)]) == 1.0
+        assert trail.handle([call(number, "ab, " * 50_000) for _ in range(3)]) == 1.0
     assert str(folder) in str(trail.trouble)
     assert house.kinds() == ["start", *["call"] * 10]
     folder.unlink()
@@ -734,8 +745,16 @@ def test_a_place_that_another_process_has_taken_is_left_to_it(house: House) -> N
     assert house.kinds(house.path.with_name("audit-2.jsonl")) == [
         "start",
         "call",
+        "start",
         "call",
         "restored",
+    ]
+    assert [each.get("slot") for each in house.records(house.path.with_name("audit-2.jsonl"))] == [
+        1,
+        None,
+        2,
+        None,
+        None,
     ]
     assert [trouble.working for trouble in house.told][-1]
     other.handle([call(4)])
@@ -903,6 +922,7 @@ def test_a_closed_trail_says_so_and_may_be_opened_again(house: House) -> None:
     trail.close()
     trail.close()
     assert house.kinds() == ["start", "call", "end"]
+    trail.open()
     trail.handle([call(2)])
     assert house.kinds() == ["start", "call", "end", "start", "call"]
     house.sound()
@@ -911,17 +931,21 @@ def test_a_closed_trail_says_so_and_may_be_opened_again(house: House) -> None:
 def test_what_cannot_be_written_at_the_end_is_told(
     house: House, disk: FullDisk, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It stays in memory; the next opening tries again."""
+    """It is not written later; the trail tells of it when it is opened again."""
     trail = house.trail()
     trail.handle([call(1)])
     disk.room = 0
     trail.handle([call(2)])
     trail.close()
-    assert "audit_records_not_written records=1" in caplog.text
+    said = f"path='{house.path}' records=1 reason='{house.path}: No space left on device'"
+    assert f"audit_records_not_written {said}" in caplog.text
     assert house.troubles() == [(False, 0), (False, 1)]
     disk.room = 100_000
     trail.open()
-    assert house.requests() == ["r1", "r2"]
+    assert house.requests() == ["r1"]
+    dropped = house.records()[-1]
+    assert (dropped["count"], dropped["reason"]) == (1, CLOSED)
+    assert dropped["first_time"] == dropped["last_time"] == "2026-11-24T20:00:02.000000Z"
     disk.room = 0
     trail.close()
     assert "audit_trail_not_ended" in caplog.text
@@ -937,8 +961,238 @@ def test_what_was_never_written_is_told_at_the_end(house: House) -> None:
     trail.close()
     assert house.troubles() == [(False, 0), (False, 1)]
     house.path.rmdir()
+    trail.open()
+    assert house.kinds() == ["start", "dropped"]
+    assert house.troubles()[2:] == [(True, 0)]
+
+
+def test_nothing_is_written_once_it_is_closed(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not by a thread that comes late either; it is counted, said, and told in the next life."""
+    trail = house.trail()
+    trail.handle([call(1)])
+    trail.close()
+    before = house.path.read_bytes()
+    assert trail.handle([call(2), FailedOver(**FAILED_OVER), call(3)]) is None
+    assert trail.handle([]) is None
+    trail.close()
+    assert house.path.read_bytes() == before
+    said = f"path='{house.path}' records=2 reason='{CLOSED}'"
+    assert caplog.text.count(f"audit_records_not_written {said}") == 1
+    assert house.troubles() == [(False, 2)]
+    trail.open()
+    assert house.kinds() == ["start", "call", "end", "start", "dropped"]
+    assert (house.records()[-1]["count"], house.records()[-1]["reason"]) == (2, CLOSED)
+    house.sound()
+
+
+def test_a_long_batch_ends_when_the_trail_is_closed(house: House) -> None:
+    """What is written stays; of what is left the trail tells, before its end."""
+    trail = house.trail()
+    closing: list[threading.Thread] = []
+
+    def events() -> Iterator[Event]:
+        yield call(1)
+        closing.append(threading.Thread(target=trail.close))
+        closing[0].start()
+        while not trail._closed:
+            pass
+        yield from map(call, range(2, 10))
+
+    class Batch(list[Event]):
+        @override
+        def __iter__(self) -> Iterator[Event]:
+            return events()
+
+    assert trail.handle(Batch(map(call, range(1, 10)))) is None
+    closing[0].join()
+    assert house.kinds() == ["start", "call", "dropped", "end"]
+    assert house.records()[2]["count"] == 8
+    assert house.troubles() == [(False, 8)]
+    house.sound()
+
+
+def test_events_that_never_came_are_told(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """How many, and between which looks; once, and in the log as well."""
+    missed = [0]
+    trail = house.trail(missed=lambda: missed[0])
+    trail.open()
+    house.now += 10
+    trail.handle([call(1)])
+    missed[0] = 7
+    house.now += 5
+    trail.handle([call(2)])
+    trail.handle([call(3)])
+    dropped = house.records()[3]
+    assert (dropped["kind"], dropped["count"], dropped["reason"]) == ("dropped", 7, MISSED)
+    assert (dropped["first_time"], dropped["last_time"]) == (
+        "2026-11-24T20:00:10.000000Z",
+        "2026-11-24T20:00:15.000000Z",
+    )
+    assert house.kinds() == ["start", "call", "call", "dropped", "call"]
+    [trouble] = house.told
+    assert (trouble.working, trouble.lost, trouble.reason) == (True, 7, MISSED)
+    assert trouble.serious
+    assert f"audit_events_missed path='{house.path}' events=7" in caplog.text
+    missed[0] = 9
+    trail.close()
+    assert house.kinds()[-2:] == ["dropped", "end"]
+    report = house.check()
+    assert report.ok
+    assert "7 events were dropped between" in report.notes[0]
+
+
+def test_events_that_never_came_in_times_of_trouble_are_told_when_it_is_over(
+    house: House, disk: FullDisk
+) -> None:
+    """With the other losses, in a record of their own."""
+    missed = [0]
+    trail = house.trail(missed=lambda: missed[0], capacity=1)
+    trail.open()
+    disk.room = 0
+    trail.handle([call(1), call(2)])
+    missed[0] = 5
+    trail.handle([])
+    disk.room = 100_000
+    trail.handle([])
+    assert house.troubles() == [(False, 0), (True, 6)]
+    assert [(each["count"], each["reason"]) for each in house.records()[2:]] == [
+        (1, NO_ROOM),
+        (5, MISSED),
+    ]
+
+
+def test_what_waits_is_bounded_by_its_bytes_as_well(house: House, disk: FullDisk) -> None:
+    """Long records must not fill the memory, in one batch or in many."""
+    trail = house.trail(most_bytes=500_000)
+    trail.open()
+    disk.room = 0
+    for number in range(3):
+        trail.handle([call(10 * number + each, "ab, " * 25_000) for each in range(3)])
+    disk.room = 10_000_000
+    trail.handle([])
+    assert house.requests() == ["r0", "r1", "r2", "r10"]
+    assert house.records()[-1]["count"] == 5
+    assert house.troubles() == [(False, 0), (True, 5)]
+    house.sound()
+
+
+def test_trouble_is_in_the_log(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """With path and reason when it begins, and with what was lost when it is over."""
+    caplog.set_level("INFO", "amas.providers.observability")
+    house.path.mkdir(parents=True)
+    trail = house.trail(capacity=1)
+    trail.handle([call(1), call(2)])
+    trail.handle([])
+    [begun] = caplog.records
+    assert begun.levelname == "WARNING"
+    assert begun.getMessage() == (
+        f"audit_trail_in_trouble path='{house.path}' reason='{house.path}: Is a directory'"
+    )
+    house.path.rmdir()
+    trail.handle([])
+    over = caplog.records[-1]
+    assert over.levelname == "INFO"
+    assert over.getMessage() == (
+        f"audit_trail_works_again path='{house.path}' reason='it can be written again' lost=1"
+    )
+
+
+NO_TRAIL = "it is not an audit trail; choose another path"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["name,value\n1,2\n", "no line at all", '{"a":1}', '{"event":"call"}\n{"seq":1'],
+    ids=["lines", "no line", "json", "log"],
+)
+def test_what_is_no_trail_is_not_written(house: House, content: str) -> None:
+    """A file of somebody else's stays as it is, and it is said what to do."""
+    house.path.parent.mkdir()
+    house.path.write_text(content)
+    house.path.chmod(0o644)
+    trail = house.trail()
+    trail.handle([call(1)])
+    assert trail.trouble == f"{house.path}: {NO_TRAIL}"
+    assert house.path.read_text() == content
+    assert stat.S_IMODE(house.path.stat().st_mode) == 0o644
+    assert problem_with(house.path) == trail.trouble
+    house.path.unlink()
     trail.handle([])
     assert house.requests() == ["r1"]
+
+
+@pytest.mark.parametrize("torn", ["", '{"se', '{"seq":1,"time":"2026-'])
+def test_a_file_that_was_just_begun_is_gone_on_with(house: House, torn: str) -> None:
+    """Its writer was killed before its first record was whole."""
+    house.path.parent.mkdir()
+    house.path.write_text(torn)
+    assert problem_with(house.path) is None
+    trail = house.trail()
+    trail.handle([call(1)])
+    assert works(trail)
+    assert house.kinds() == ["start", *(["repaired"] if torn else []), "call"]
+
+
+def test_files_that_others_may_read_are_taken_away_from_them(house: House) -> None:
+    """The file and its checkpoint, when it is opened; of other owners they stay as they are."""
+    checkpoint = house.path.with_name("audit.checkpoint")
+    house.trail().handle([call(1)])
+    house.close()
+    for file in (house.path, checkpoint):
+        file.chmod(0o644)
+    house.trail().open()
+    assert [stat.S_IMODE(f.stat().st_mode) for f in (house.path, checkpoint)] == [0o600] * 2
+    with pytest.MonkeyPatch.context() as patch:
+        house.path.chmod(0o640)
+        patch.setattr(os, "geteuid", lambda: -1)
+        house.close()
+        house.trail().open()
+    assert stat.S_IMODE(house.path.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe"])
+def test_what_is_no_file_among_those_put_aside_holds_nothing_up(house: House, what: str) -> None:
+    """Neither where the chain goes on behind it, nor where old files are removed."""
+    trail = house.trail(max_bytes=500)
+    for number in range(3):
+        trail.handle([call(number)])
+    trail.close()
+    house.path.unlink()
+    odd = house.path.with_name("audit.000009.jsonl")
+    odd.mkdir() if what == "folder" else os.mkfifo(odd)
+    again = house.trail(keep=1)
+    house.now += 10_000
+    again.handle([call(4)])
+    assert works(again)
+    assert house.records()[0]["file"] == 3
+
+
+def test_a_path_is_tried_without_writing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders may be missing; what stands in the way is named."""
+    assert problem_with(house.path) is None
+    assert not house.path.parent.exists()
+    house.trail().handle([call(1)])
+    before = house.path.read_bytes()
+    assert problem_with(house.path) is None
+    house.path.write_text("somebody has damaged it\n")
+    assert problem_with(house.path) is None  # the checkpoint knows that it is one
+    house.path.write_bytes(before)
+    assert problem_with(house.path / "x" / "y.jsonl") == f"{house.path}: Not a directory"
+    assert problem_with(house.path, house.path) == f"{house.path}: Not a directory"
+    house.path.chmod(0o400)
+    assert problem_with(house.path) == f"{house.path}: it is read-only"
+    house.path.chmod(0o600)
+    folder = house.path.parent
+    assert problem_with(folder) == f"{folder}: it is not a file"
+    link = folder / "link.jsonl"
+    link.symlink_to(house.path)
+    assert problem_with(link) == f"{link}: Too many levels of symbolic links"
+    monkeypatch.setattr(os, "access", lambda path, _: path == folder)
+    assert problem_with(house.path) == f"{house.path}: Permission denied"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert problem_with(house.path) == f"{folder}: Permission denied"
 
 
 def test_a_trail_that_nobody_holds_leaves_its_file(house: House) -> None:
@@ -960,9 +1214,7 @@ def test_an_event_that_cannot_be_recorded_costs_no_other(
     broken = CallEnded(
         at=NOW, request_id="x", caller=None, provider=None, model=None, outcome="ok", usage=odd
     )
-    told_elsewhere = FailedOver(
-        at=NOW, request_id="x", caller=None, provider="a", outcome="timeout", following="b"
-    )
+    told_elsewhere = FailedOver(**FAILED_OVER)
     events: list[Event] = [call(1), broken, told_elsewhere, call(2)]
     house.trail().handle(events)
     assert house.kinds() == ["start", "call", "call", "dropped"]
@@ -1039,7 +1291,7 @@ def test_a_full_file_system_loses_nothing(small_disk: Path) -> None:
     house = House(small_disk)
     trail = house.trail()
     filler = small_disk / "filler"
-    filler.write_bytes(b"x" * 20_000)
+    filler.write_bytes(b"ab, " * 5_000)
     number = 0
     while works(trail):
         trail.handle([call(number), call(number + 1)])

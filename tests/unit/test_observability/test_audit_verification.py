@@ -14,6 +14,7 @@ import pytest
 from amas.providers.observability.audit import verification
 from amas.providers.observability.audit.checking import Check
 from amas.providers.observability.audit.checkpoint import read_checkpoint
+from amas.providers.observability.audit.descriptors import opened_to_read
 from amas.providers.observability.audit.files import ChainName, trail_files
 from amas.providers.observability.audit.keys import AuditKey
 from amas.providers.observability.audit.trail import AuditTrail
@@ -229,15 +230,41 @@ def test_the_last_file_is_missed(trail: Trail) -> None:
     assert (problem.file, problem.what) == (gone, "cannot be read: there is no such file")
 
 
+@pytest.mark.parametrize("what", ["folder", "pipe"])
 @pytest.mark.parametrize("number", [2, 3])
-def test_a_file_that_cannot_be_read_is_a_problem(trail: Trail, number: int) -> None:
-    """Whichever it is; a folder cannot."""
+def test_what_is_no_file_is_a_problem_of_its_own(trail: Trail, number: int, what: str) -> None:
+    """It is named, nothing waits for it, and the rest is checked without it."""
     file = trail.file(number)
     file.unlink()
-    file.mkdir()
-    [(name, line, seq, what)] = trail.found()
-    assert (name, line, seq) == (file.name, None, None)
-    assert what == "cannot be read: Is a directory"
+    file.mkdir() if what == "folder" else os.mkfifo(file)
+    other = trail.path.with_name("audit-7.jsonl")
+    other.mkdir()
+    rest = {
+        2: ("audit.jsonl", 1, 9, "records 5 to 8 are missing"),
+        3: ("audit.000002.jsonl", 4, 8, "cut off: the checkpoint knows record 12"),
+    }
+    no_file = "cannot be read: it is not a file"
+    assert trail.found() == [
+        (file.name, None, None, no_file),
+        rest[number],
+        (other.name, None, None, no_file),
+    ]
+
+
+def test_a_file_that_cannot_be_read_ends_the_check_of_its_chain(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in it cannot be told."""
+
+    def opened(path: Path) -> int:
+        if path == trail.file(2):
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened_to_read(path)
+
+    monkeypatch.setattr("amas.providers.observability.audit.checking.opened_to_read", opened)
+    assert trail.found() == [
+        ("audit.000002.jsonl", None, None, "cannot be read: Permission denied")
+    ]
 
 
 def test_one_file_stands_for_its_whole_chain(trail: Trail) -> None:
@@ -261,6 +288,88 @@ def test_a_whole_chain_is_missed_by_its_checkpoint(trail: Trail) -> None:
     checkpoint = trail.path.with_name("audit-2.checkpoint")
     assert found[0] == ("audit-2.jsonl", None, 1, f"the file is missing, {checkpoint} knows it")
     assert trail.found(require_checkpoint=False) == []
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Trail:
+    """Write a trail of two writers."""
+    made = Trail(tmp_path)
+    writers = [AuditTrail(made.path, [KEY], wall=lambda: NOW) for _ in range(2)]
+    for number, writer in enumerate(writers):
+        writer.handle([call(30 + number)])
+    for writer in writers:
+        writer.close()
+    return made
+
+
+def move(folder: Path, base: str, to: str, *, copied: bool = False) -> None:
+    """Give a chain another name, with its checkpoint; or copy it."""
+    for path in sorted(folder.iterdir()):
+        name, dot, rest = path.name.partition(".")
+        if name == base:
+            content = path.read_bytes()
+            if not copied:
+                path.unlink()
+            (folder / f"{to}{dot}{rest}").write_bytes(content)
+
+
+def test_a_chain_is_bound_to_its_name(two: Trail) -> None:
+    """Renamed or changed places with another, with all its files, it is found where it is."""
+    folder = two.path.parent
+    assert two.found(trail=two.path) == []
+    move(folder, "audit-2", "audit-9")
+    assert two.found() == two.found(trail=two.path)
+    assert two.found() == [("audit-9.jsonl", 1, 1, "was written as audit-2.jsonl")]
+    move(folder, "audit", "audit-2")
+    move(folder, "audit-9", "audit")
+    assert two.found(trail=two.path) == [
+        ("audit.jsonl", 1, 1, "was written as audit-2.jsonl"),
+        ("audit-2.jsonl", 5, 13, "was written as audit.jsonl"),
+    ]
+
+
+def test_an_archive_may_have_a_base_of_its_own(two: Trail, tmp_path: Path) -> None:
+    """Its numbers must be the same; what is named like a second writer may be a trail itself."""
+    folder = two.path.parent
+    move(folder, "audit", "2026-11")
+    move(folder, "audit-2", "2026-11-2")
+    archived = sorted(folder.glob("*.jsonl"))
+    assert verify(archived, [KEY]).problems == []
+    assert verify(archived, [KEY], trail=folder / "2026-11.jsonl").problems == []
+    [first, *_] = verify(archived, [KEY], trail=folder / "2026.jsonl").problems
+    assert first.what == "was written as 2026.jsonl"
+
+
+def test_a_copy_of_a_chain_is_found(two: Trail, tmp_path: Path) -> None:
+    """Under another name, or in another folder: both are named."""
+    folder = two.path.parent
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for path in folder.glob("audit-2.*"):
+        (elsewhere / path.name).write_bytes(path.read_bytes())
+    original = folder / "audit-2.jsonl"
+    report = verify([original, elsewhere / "audit-2.jsonl"], [KEY])
+    [problem] = report.problems
+    chain = report.chains[0].chain
+    assert problem.file == elsewhere / "audit-2.jsonl"
+    assert problem.what == f"of the same chain {chain} as {original}: one is a copy"
+    move(folder, "audit-2", "audit-9", copied=True)
+    assert [what for *_, what in two.found(trail=two.path)] == [
+        "was written as audit-2.jsonl",
+        f"of the same chain {chain} as {original}: one is a copy",
+    ]
+
+
+def test_of_a_trail_that_is_gone_its_checkpoints_tell(two: Trail) -> None:
+    """Where it is known what the trail is, no file needs to be there."""
+    for path in trail_files(two.path):
+        path.unlink()
+    two.path.with_name("other.checkpoint").write_bytes(b"damaged")
+    assert two.found() == []
+    assert [(name, what.partition(",")[0]) for name, _, _, what in two.found(trail=two.path)] == [
+        ("audit-2.jsonl", "the file is missing"),
+        ("audit.jsonl", "the file is missing"),
+    ]
 
 
 def test_a_checkpoint_of_nothing_misses_nothing(
@@ -369,8 +478,8 @@ def test_an_older_checkpoint_is_a_problem(trail: Trail, how: str) -> None:
         again.close()
         trail.checkpoint.write_bytes(opened)
     elif how == "much":
-        again.handle([call(22, "x" * 200_000)])
-        again.handle([call(23, "x" * 200_000)])
+        again.handle([call(22, "ab, " * 50_000)])
+        again.handle([call(23, "ab, " * 50_000)])
         trail.checkpoint.write_bytes(opened)
     else:
         again.handle([call(22)])
@@ -393,10 +502,10 @@ def test_two_long_records_are_more_than_one_write(trail: Trail) -> None:
     again = AuditTrail(trail.path, [KEY], wall=lambda: NOW)
     again.open()
     opened = trail.checkpoint.read_bytes()
-    again.handle([call(20, "x" * 300_000)])
+    again.handle([call(20, "ab, " * 75_000)])
     trail.checkpoint.write_bytes(opened)
     assert trail.check().ok
-    again.handle([call(21, "x" * 10)])
+    again.handle([call(21, "ab, " * 2)])
     trail.checkpoint.write_bytes(opened)
     assert len(trail.found()) == 1
 

@@ -193,9 +193,28 @@ COUNTED: list[tuple[Event, str, dict[str, str], float]] = [
     ),
     (
         call(cost_usd=None, model=None),
-        "calls_of_unknown_cost_total",
-        {"provider": "openai", "model": "none"},
+        "requests_of_unknown_cost_total",
+        {"provider": "openai", "model": "none", "outcome": "ok"},
         1,
+    ),
+    *(
+        (
+            attempt(outcome=outcome),
+            "requests_of_unknown_cost_total",
+            {"provider": "openai", "model": "gpt", "outcome": outcome},
+            1.0,
+        )
+        for outcome in ("cancelled", "timeout", "stream_interrupted")
+    ),
+    *(
+        (
+            make(outcome=outcome),
+            f"{name}_seconds_count",
+            {"provider": "openai", "outcome": "other"},
+            1,
+        )
+        for make, name in ((call, "call"), (attempt, "attempt"))
+        for outcome in ("cancelled", "context_window")
     ),
     (
         attempt(outcome="timeout"),
@@ -290,7 +309,6 @@ def test_an_event_is_not_counted(
     ("fields", "unknown"),
     [
         pytest.param({"cost_usd": None}, 1, id="answered"),
-        pytest.param({"cost_usd": None, "outcome": "stream_interrupted"}, 1, id="broken off"),
         pytest.param({"cost_usd": None, "outcome": "timeout", "usage": None}, None, id="failed"),
         pytest.param({"cost_usd": math.nan}, 1, id="nan"),
         pytest.param({"cost_usd": math.inf}, 1, id="infinite"),
@@ -304,7 +322,7 @@ def test_an_unknown_cost_is_no_amount(
     metrics.handle([call(**fields)])
     metrics.handle([call()])
     known = {"provider": "openai", "model": "gpt"}
-    assert value(registry, "calls_of_unknown_cost_total", **known) == unknown
+    assert value(registry, "requests_of_unknown_cost_total", outcome="ok", **known) == unknown
     assert value(registry, "cost_usd_total", caller="agent", **known) == 0.25
 
 
@@ -364,7 +382,7 @@ def test_labels_are_bounded(
     """The first names have a label each, all further ones share one, and none is lost."""
     metrics.handle([event(f"name-{number}") for number in range(limit + 20)])
     metrics.handle([event("name-0")])
-    expected = {f"name-{number}" for number in range(limit)} | {"other"}
+    expected = {f"name-{number}" for number in range(limit)} | {"__other__"}
     assert labels_of(registry, name, label) == expected
     found = {
         dict(labels)[label]: count
@@ -372,7 +390,16 @@ def test_labels_are_bounded(
         if metric == f"amas_provider_{name}"
     }
     assert found["name-0"] / found["name-1"] == 2
-    assert found["other"] / found["name-1"] == 20
+    assert found["__other__"] / found["name-1"] == 20
+
+
+def test_a_caller_named_other_is_no_other(metrics: Metrics, registry: CollectorRegistry) -> None:
+    """The rest has a name that nobody has."""
+    metrics.handle([call(caller=f"name-{number}") for number in range(99)])
+    metrics.handle([call(caller="other"), call(caller="one too many")])
+    labels = {"provider": "openai", "outcome": "ok"}
+    assert value(registry, "calls_total", caller="other", **labels) == 1
+    assert value(registry, "calls_total", caller="__other__", **labels) == 1
 
 
 def test_labels_are_bounded_in_many_threads(

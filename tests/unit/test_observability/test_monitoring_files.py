@@ -25,6 +25,7 @@ from amas.providers.observability.events import (
     KeyChange,
 )
 from amas.providers.observability.metrics import Metrics
+from amas.providers.observability.outcomes import BLAMELESS
 from amas.providers.types import Attempt, Outcome, ProviderStatus, Usage
 
 FOLDER = Path(__file__).parents[3] / "configs" / "monitoring"
@@ -253,6 +254,16 @@ def test_every_metric_is_shown_somewhere(page: Page) -> None:
         name for name in families if name not in everything and f"{name}_total" not in everything
     }
     assert unused == set()
+
+
+def test_failures_are_the_same_everywhere() -> None:
+    """Dashboard and rules leave out what metrics hold to be no failure, and nothing else."""
+    everything = json.dumps([panel["targets"] for panel in PANELS]) + json.dumps(RULES)
+    excluded = re.findall(r'outcome!~\\+"([^"\\]+)', everything)
+    assert len(excluded) == 3
+    for each in excluded:
+        assert set(each.split("|")) == {"ok", *BLAMELESS}
+    assert "outcome!=" not in everything
 
 
 def test_panels_do_not_clash() -> None:

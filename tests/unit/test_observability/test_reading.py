@@ -333,6 +333,53 @@ def test_nothing_is_missed_when_a_file_is_put_aside(trail: Trail) -> None:
     assert minutes(trail.follower.added()) == [6]
 
 
+def test_files_that_come_and_go_between_two_looks_are_read(trail: Trail) -> None:
+    """However many were put aside meanwhile, in their order; one that is removed is not missed."""
+    trail.follower.last(1)
+    append(trail.live, call(3, 4))
+    trail.put_aside(1)
+    for number in (2, 3, 4):
+        write(
+            trail.live,
+            start("a", number, number + 2, 2 * number + 1),
+            call(number + 2, 2 * number + 2),
+        )
+        trail.put_aside(number)
+    write(trail.live, start("a", 5, 7, 11), call(7, 12))
+    assert minutes(trail.follower.added()) == [3, 4, 5, 6, 7]
+    assert trail.follower.added() == []
+
+
+def test_a_chain_that_appears_is_read_from_its_first_file(trail: Trail) -> None:
+    """Also if it was put aside before it was seen, or had no record yet when it was opened."""
+    (trail.folder / "a-2.jsonl").write_bytes(b"")
+    trail.follower.last(1)
+    write(trail.folder / "b.000001.jsonl", start("b", 1, 3), call(3, 2))
+    write(trail.folder / "b.jsonl", start("b", 2, 4, 3), call(4, 4))
+    append(trail.folder / "a-2.jsonl", start("c", 1, 4), call(5, 2))
+    (trail.folder / "a-2.jsonl").rename(trail.folder / "a-2.000001.jsonl")
+    write(trail.folder / "a-2.jsonl", start("c", 2, 4, 3), call(6, 4))
+    assert minutes(trail.follower.added()) == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("removed", [True, False], ids=["removed", "unreadable"])
+def test_a_file_put_aside_that_cannot_be_opened(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch, removed: bool
+) -> None:
+    """Removed by its age, it is skipped; whatever else is wrong is told."""
+    trail.follower.last(1)
+    trail.put_aside(1)
+    gap = trail.folder / "a.000002.jsonl"
+    gap.mkdir()
+    write(trail.live, start("a", 3, 4, 5), call(5, 6))
+    if removed:
+        monkeypatch.setattr(Path, "exists", lambda path: path != gap)
+        assert minutes(trail.follower.added()) == [5]
+    else:
+        with pytest.raises(ProviderConfigError, match="regular"):
+            trail.follower.added()
+
+
 def test_another_writer_is_followed_as_well(trail: Trail) -> None:
     """A file that appears is followed from its beginning."""
     trail.follower.last(1)

@@ -145,6 +145,48 @@ def test_bars_of_calls_have_the_heights_of_their_counts() -> None:
     assert "calls per 10 minutes" in texts(chart, "text")
 
 
+def test_cancelled_calls_are_no_answers() -> None:
+    """They have a colour and a legend of their own, which is not there without them."""
+    chart = calls_chart(summed([call(2), call(2, outcome="cancelled")]))
+    assert (len(rects(chart, "fine")), len(rects(chart, "rest"))) == (1, 1)
+    assert "cancelled" in texts(chart, "li")
+    assert any(text.endswith("0 failed, 1 cancelled") for text in texts(chart, "title"))
+    assert "cancelled" not in texts(calls_chart(summed([call(2)])), "li")
+
+
+def ticks(chart: Markup) -> list[str]:
+    """Return what stands beside the vertical axis."""
+    return [
+        str(each.text) for each in drawn(chart).iter("text") if each.attrib["class"] == "tick end"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chart", "expected"),
+    [
+        (latency_chart(summed([call(1, ms=0.4)])), ["0 ms", "1 ms"]),
+        (latency_chart(summed([call(1, ms=1_100)])), ["0 ms", "250 ms", "500 ms", "750 ms", "1 s"]),
+        (calls_chart(summed([call(1)])), ["0", "1"]),
+        (calls_chart(summed([call(1)] * 12)), ["0", "5", "10", "15"]),
+        (cost_chart(summed([call(1, cost_usd=4e-5)])), ["0", "0.00002", "0.00004", "0.00006"]),
+    ],
+    ids=["fast", "second", "one-call", "calls", "cheap"],
+)
+def test_the_labels_of_an_axis_differ(chart: Markup, expected: list[str]) -> None:
+    """They are whole where there are no parts, and written out where they are small."""
+    found = ticks(chart)
+    assert found[: len(expected)] == expected
+    assert len(set(found)) == len(found)
+
+
+def test_large_numbers_of_calls_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside an axis thousands and millions are short."""
+    for many, last in ((9_000, "10 k"), (90_000, "100 k"), (20_000_000, "20 M")):
+        figures = summed([call(1)])
+        next(iter(figures.calls.values())).fine = many
+        assert ticks(calls_chart(figures))[-1] == last
+
+
 def test_lines_of_latency_are_broken_where_there_is_nothing() -> None:
     """Neighbours are joined, a gap is left open, and a point alone is a dot."""
     chart = latency_chart(summed([call(3.0), call(2.8), call(2.0)]))
@@ -197,7 +239,7 @@ def test_costs_are_stacked_by_provider_and_day() -> None:
         "2026-11-23: nothing",
         "2026-11-24: a $1.00",
     ]
-    assert texts(chart, "desc") == ["$4.00 in all; 1 call of unknown cost not included."]
+    assert texts(chart, "desc") == ["$4.00 in all; 1 request of unknown cost not included."]
 
 
 def test_costs_of_many_days_and_providers_are_cut() -> None:
@@ -207,6 +249,7 @@ def test_costs_of_many_days_and_providers_are_cut() -> None:
     assert len(texts(chart, "title")) == 1 + 31
     assert rects(chart, "rest")
     assert "The last 31 days are drawn." in texts(chart, "desc")[0]
+    assert "are drawn" not in texts(cost_chart(summed(records, 24 * 30)), "desc")[0]
     assert len([each for each in texts(chart, "text") if each.endswith(" Nov")]) <= 7
 
 
@@ -214,8 +257,8 @@ def test_costs_of_many_days_and_providers_are_cut() -> None:
     ("records", "said"),
     [
         ([], "There was no cost."),
-        ([call(1, outcome="timeout")], "There was no cost."),
-        ([call(1)], "No cost is known: 1 call of unknown cost not included."),
+        ([call(1, outcome="unavailable")], "There was no cost."),
+        ([call(1)], "No cost is known: 1 request of unknown cost not included."),
     ],
     ids=["none", "failed", "unknown"],
 )
@@ -224,6 +267,20 @@ def test_a_cost_that_is_not_known_is_no_bar(records: list[dict[str, Any]], said:
     chart = cost_chart(summed(records))
     assert said in texts(chart, "p")
     assert not list(drawn(chart).iter("svg"))
+
+
+def test_outcomes_have_room_for_their_words() -> None:
+    """No word begins or ends outside of the drawing, however long it is."""
+    figures = summed([call(1), call(1, outcome="stream_interrupted" * 2)])
+    figures.outcomes["ok"] = 211_422_000
+    chart = drawn(outcome_chart(figures))
+    width = float(next(chart.iter("svg")).attrib["viewBox"].split()[2])
+    for each in chart.iter("text"):
+        at, room = float(each.attrib["x"]), 6.5 * len(str(each.text))
+        if each.attrib["class"] == "word end":
+            assert at - room >= 0
+        if each.attrib["class"] == "word":
+            assert at + room <= width
 
 
 def test_outcomes_have_bars_of_their_share() -> None:

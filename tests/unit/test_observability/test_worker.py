@@ -73,6 +73,15 @@ async def test_a_full_queue_drops_and_counts() -> None:
     assert worker.waiting == 0
 
 
+async def test_what_is_not_wanted_takes_no_room() -> None:
+    """It is not handled, and not counted as dropped."""
+    handler = Handler()
+    worker = Worker("even", handler, capacity=3, wanted=lambda item: item % 2 == 0)
+    assert all(worker.put(number) for number in range(6))
+    await worker.close()
+    assert (handler.items, worker.dropped) == ([0, 2, 4], 0)
+
+
 async def test_a_handler_that_raises_loses_only_what_it_was_given(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

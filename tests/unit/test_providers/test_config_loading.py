@@ -783,3 +783,23 @@ def test_it_works_under_both_names_of_the_package(package: str) -> None:
         [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["3", "set()"]
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"audit": {"content": "full"}}, "audit.content: has no effect without audit.path"),
+        ({"metrics": {"port": 9464}}, "metrics.port: has no effect unless metrics.enabled is true"),
+        ({"tracing": {"propagate": True}}, "tracing.propagate: has no effect unless"),
+        ({"metrics": {"port": 9464, "enabled": False}}, None),
+        ({"tracing": {"propagate": True, "enabled": False}}, None),
+        ({"metrics": {"port": 9464, "enabled": True}}, None),
+    ],
+)
+def test_what_has_no_effect_is_said(section: dict[str, Any], said: str | None) -> None:
+    """Unless it was switched off in so many words."""
+    source = llm(a={})
+    source["providers"] |= section
+    warnings = load_settings(source).warnings
+    assert len(warnings) == (said is not None)
+    assert said is None or said in warnings[0]

@@ -31,7 +31,7 @@ async def generate(
 ) -> int:
     """Ask, and print the answer; who gave it goes to stderr."""
     ask = _print_stream if stream else _print_answer
-    async with load_manager(config) as manager:
+    async with load_manager(config, recorded=True) as manager:
         try:
             await ask(manager, prompt, asked, as_json=as_json)
         except NoProviderAvailableError as error:

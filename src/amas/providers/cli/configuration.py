@@ -6,27 +6,48 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ...config.provider_settings import AuditSettings, ObservabilitySettings
 from ..errors import NoProviderAvailableError
 from ..llm.catalog import from_environment, load_catalog
+from ..manager.discovery import read_configuration
 from ..manager.provider_manager import ProviderManager
+from ..observability.audit.opening import problem_with
 from . import output
 
 _KNOWN_BEST = ("anthropic", "gemini", "groq", "mistral", "openrouter")
 
 
-def load_manager(config: Path | None) -> ProviderManager:
+def load_manager(config: Path | None, *, recorded: bool = False) -> ProviderManager:
     """Make the manager of a command, and tell its configuration's warnings.
+
+    A command serves no metrics and alerts nobody: that is what services are for.
 
     Args:
         config: The configuration file; without one the environment decides.
+        recorded: Whether its calls go to the audit trail of the configuration.
 
     Raises:
         ProviderConfigError: The file is wrong.
     """
-    manager = ProviderManager.from_config(config or environment_section(os.environ))
-    for warning in manager.warnings:
+    settings, providers = read_configuration(config or environment_section(os.environ))
+    for warning in settings.warnings:
         output.say(f"warning: {warning}")
-    return manager
+    if settings.audit is not None and (problem := audit_problem(settings.audit)):
+        output.say(f"warning: records cannot be written: {problem}")
+    return ProviderManager(
+        settings.manager,
+        security=settings.security,
+        observability=ObservabilitySettings(audit=settings.audit if recorded else None),
+        providers=providers,
+    )
+
+
+def audit_problem(settings: AuditSettings) -> str | None:
+    """Return why the audit trail cannot be written; None if it can, or there is none."""
+    if settings.path is None:
+        return None
+    checkpoint = None if settings.checkpoint is None else Path(settings.checkpoint)
+    return problem_with(Path(settings.path), checkpoint)
 
 
 def environment_section(environ: Mapping[str, str]) -> dict[str, object]:

@@ -15,7 +15,7 @@ from ..observability.audit.reading import read_records, select
 from ..observability.report.figures import Figures, Tally
 from ..observability.report.findings import findings
 from ..observability.report.html import page
-from ..observability.report.summing import summarize
+from ..observability.report.summing import look_back, summarize
 from ..observability.report.tables import tables
 from . import output
 from .audit.source import find_source, unreadable_notes
@@ -50,8 +50,10 @@ def report_command(
         raise ProviderConfigError("--since must be in the past")
     unreadable: Counter[Path] = Counter()
     listed = find_source(config, files).list_files()
-    records = read_records(listed, since=since, unreadable=unreadable)
-    figures = summarize(select(records, since=since, until=until), since, until)
+    # What is usual is told by the time before.
+    earlier = look_back(since)
+    records = read_records(listed, since=earlier, unreadable=unreadable)
+    figures = summarize(select(records, since=earlier, until=until), since, until)
     notes = unreadable_notes(unreadable)
     if html is not None:
         _write(html, page(figures, notes))
@@ -110,7 +112,7 @@ def _tally(tally: Tally) -> dict[str, Any]:
         "tokens": tally.tokens,
         # Null, not 0, where no price is known.
         "cost_usd": tally.cost_usd if tally.priced or not tally.unpriced else None,
-        "calls_of_unknown_cost": tally.unpriced,
+        "requests_of_unknown_cost": tally.unpriced,
     }
 
 

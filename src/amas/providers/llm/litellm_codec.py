@@ -240,9 +240,14 @@ def price(runtime: Runtime, target: Target, model: str, usage: Any) -> float | N
 def cost(
     runtime: Runtime, target: Target, config: ProviderConfig, model: str, usage: Any
 ) -> float | None:
-    """Compute what an answer costs in USD, by the configured price where there is one."""
+    """Compute what an answer costs in USD, by the configured price where there is one.
+
+    A server on one's own machine costs nothing, unless a price says otherwise.
+    """
     counts = read_usage(usage)
     if counts is None or not isinstance(config.price, Price):
+        if target.is_local:
+            return 0.0
         return price(runtime, target, model, usage)
     return config.price.of(counts["prompt_tokens"], counts["completion_tokens"])
 

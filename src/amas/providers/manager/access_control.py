@@ -9,9 +9,10 @@ from typing import Any
 
 from ...config.provider_settings import SecuritySettings
 from ..errors import AccessDeniedError
+from ..observability.outcomes import PERHAPS_BILLED
 from ..security.access import LENGTHS, Rule, find_rule
 from ..security.requests import RequestRules
-from ..types import Attempt, Outcome, Price, Request
+from ..types import Attempt, Price, Request
 from .counters import Counting
 from .member import Member
 from .notices import Notices
@@ -21,9 +22,6 @@ _DAY = 24 * 3600
 
 # The share of a budget from which its use is told of.
 _TOLD_FROM = 0.8
-
-# A vendor may charge for these, although there is no answer that says how much.
-_PERHAPS_PAID = frozenset({Outcome.CANCELLED, Outcome.TIMEOUT, Outcome.STREAM_INTERRUPTED})
 
 
 @dataclass(slots=True)
@@ -193,7 +191,7 @@ class Grant:
         await self._charge({}, ())
 
     async def _charge(self, costs: Mapping[str, float], attempts: Sequence[Attempt]) -> None:
-        unanswered = sum(record["outcome"] in _PERHAPS_PAID for record in attempts)
+        unanswered = sum(record["outcome"] in PERHAPS_BILLED for record in attempts)
         owed = {
             key: costs.get(key, 0.0) + unanswered * self._each[key] - amount
             for key, amount in self._reserved.items()

@@ -11,7 +11,6 @@ from typing_extensions import override
 
 from ..errors import ProviderError
 from ..observability.events import AttemptEnded, CallEnded, Content, FailedOver
-from ..observability.logging import get_logger
 from ..types import Attempt, GenerationResult, Outcome, Request, StreamChunk, Usage
 from .lane import Lane
 from .notices import Notices
@@ -19,8 +18,6 @@ from .watch import Watch
 
 if TYPE_CHECKING:
     from ..observability.tracing import AttemptSpan, Tracing
-
-_log = get_logger("amas.providers.calls")
 
 
 class CallNotice(Watch):
@@ -171,19 +168,6 @@ class CallNotice(Watch):
             return
         self._ended = True
         latency = _ms(self._clock() - self._began - self._held)
-        _log.info(
-            "call_ended",
-            request_id=self._request.id,
-            caller=self._request.caller,
-            outcome=str(outcome),
-            provider=provider,
-            model=model,
-            latency_ms=latency,
-            attempts=len(self.attempts),
-            cost_usd=cost_usd,
-        )
-        if self._span is None and not self._notices.bus.listening:
-            return
         call = CallEnded(
             at=self._notices.wall(),
             request_id=self._request.id,
@@ -205,7 +189,7 @@ class CallNotice(Watch):
         )
         if self._span is not None:
             self._span.end(call)
-        self._notices.bus.emit(call)
+        self._notices.call(call)
 
     def _content(self) -> Content:
         asked: Any = self._request.prompt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from ..observability.bus import EventBus
 from ..observability.events import (
     AccessDecision,
     BudgetUsed,
+    CallEnded,
     CircuitChanged,
     ConfigurationChanged,
     HealthChanged,
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from .lane import Lane
     from .reloading import Changes
 
+# Characters of a name that are recorded of a call that was refused.
+_LONGEST_NAME = 200
+
 _log = get_logger("amas.providers.manager")
 
 
@@ -38,6 +43,7 @@ class Notices:
         wall: The time of day, in seconds since 1970.
         fingerprint: Names a key so that it can be told from others, not guessed; None without
             a master key.
+        log_calls: Whether the log has each call.
     """
 
     def __init__(
@@ -45,7 +51,10 @@ class Notices:
         bus: EventBus | None = None,
         wall: Callable[[], float] = time.time,
         fingerprint: Callable[[Secret], str] | None = None,
+        *,
+        log_calls: bool = False,
     ) -> None:
+        self._log_calls = log_calls
         self.bus = bus or EventBus()
         self.wall = wall
         self._fingerprint = fingerprint
@@ -59,6 +68,42 @@ class Notices:
             key = lane.provider.config.key_value
             self._fingerprints[lane.mark] = self._fingerprint(Secret(key)) if key else None
         return self._fingerprints[lane.mark]
+
+    def call(self, call: CallEnded) -> None:
+        """Tell that a call has ended; the log has it as well, unless it has its record anyway."""
+        if self._log_calls:
+            say = _log.warning if call.serious else _log.info
+            say(
+                "call_ended",
+                request_id=call.request_id,
+                caller=call.caller,
+                outcome=call.outcome,
+                provider=call.provider,
+                model=call.model,
+                latency_ms=call.latency_ms,
+                attempts=len(call.attempts),
+                cost_usd=call.cost_usd,
+            )
+        self.bus.emit(call)
+
+    def refused(self, error: ProviderError, caller: object) -> None:
+        """Tell that a call was refused for what it asks, before it was one.
+
+        Args:
+            error: Why; it gets the id that the record has.
+            caller: Who called, if that is a name.
+        """
+        error.request_id = uuid.uuid4().hex
+        self.call(
+            CallEnded(
+                at=self.wall(),
+                request_id=error.request_id,
+                caller=caller[:_LONGEST_NAME] if isinstance(caller, str) else None,
+                provider=None,
+                model=None,
+                outcome=str(error.outcome),
+            )
+        )
 
     def circuit(self, provider: str, move: CircuitMove, key: int | None = None) -> None:
         """Tell that a circuit has changed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from ...config.provider_settings import (
 from ..errors import AuditUnavailableError, ProviderConfigError, ProviderError
 from ..observability.audit.keys import AuditKey
 from ..observability.audit.log import AuditLog
+from ..observability.audit.records import is_written
 from ..observability.bus import EventBus, Observer
 from ..observability.events import Event, RecordsTrouble
 from ..observability.logging import get_logger
@@ -70,7 +72,7 @@ class Observation:
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._clock = clock
         self._status = status
         keys = read_master_keys(master_keys)
@@ -89,7 +91,13 @@ class Observation:
             workers=workers,
             observers=observers,
         )
-        self.notices = Notices(self.bus, wall, keys[0].fingerprint if keys else None)
+        self.notices = Notices(
+            self.bus,
+            wall,
+            keys[0].fingerprint if keys else None,
+            # Without a trail the logger of the records has them.
+            log_calls=self._trail is not None,
+        )
         self._tracing = self._spans()
         self._server: MetricsServer | None = None
         self._open = False
@@ -114,11 +122,16 @@ class Observation:
             max_age=settings.max_days * _DAY,
             keep=None if settings.keep_days is None else settings.keep_days * _DAY,
             wall=wall,
-            tell=self._tell,
+            missed=_counter(weakref.ref(self)),
+            tell=_teller(weakref.ref(self)),
         )
-        return trail, Worker("audit", trail.handle)
+        worker = Worker("audit", trail.handle, wanted=is_written)
+        # Whoever forgets to shut a manager down loses no record, and keeps no file.
+        weakref.finalize(self, _end, worker, trail)
+        return trail, worker
 
-    def _tell(self, trouble: RecordsTrouble) -> None:
+    def tell(self, trouble: RecordsTrouble) -> None:
+        """Tell that records cannot be written, or can be again."""
         # Once closed, nobody is to be woken any more.
         if self._open:
             self.bus.emit(trouble)
@@ -155,11 +168,11 @@ class Observation:
         )
 
     def _spans(self) -> Tracing | None:
-        if not self._settings.tracing.enabled:
+        if not self.settings.tracing.enabled:
             return None
         from ..observability.tracing import Tracing  # noqa: PLC0415 -- an extra: needed only here
 
-        return Tracing(propagate=self._settings.tracing.propagate)
+        return Tracing(propagate=self.settings.tracing.propagate)
 
     @asynccontextmanager
     async def told(self, request: Request, *, streamed: bool = False) -> AsyncIterator[CallNotice]:
@@ -178,8 +191,7 @@ class Observation:
             request,
             self._clock,
             streamed=streamed,
-            with_content=self._settings.audit is not None
-            and self._settings.audit.content != "none",
+            with_content=self.settings.audit is not None and self.settings.audit.content != "none",
             tracing=self._tracing,
         )
         try:
@@ -204,7 +216,7 @@ class Observation:
         self._require_records(request)
 
     def _require_records(self, request: Request) -> None:
-        audit, trail = self._settings.audit, self._trail
+        audit, trail = self.settings.audit, self._trail
         if audit is None or trail is None or audit.when_unwritable != "block":
             return
         if trail.trouble is not None:
@@ -215,7 +227,7 @@ class Observation:
             )
 
     async def _wait_for_records(self, request: Request) -> None:
-        audit, records = self._settings.audit, self._records
+        audit, records = self.settings.audit, self._records
         if audit is None or records is None:
             return
         if audit.fsync == "always" or audit.when_unwritable == "block":
@@ -245,8 +257,8 @@ class Observation:
                 dropped=self.bus.dropped,
                 audit_trouble=None if self._trail is None else self._trouble,
             )
-            if self._settings.metrics.port is not None:
-                await self._serve(self._settings.metrics.port, self._settings.metrics.host)
+            if self.settings.metrics.port is not None:
+                await self._serve(self.settings.metrics.port, self.settings.metrics.host)
 
     async def _serve(self, port: int, host: str) -> None:
         from ..observability.metrics_server import serve  # noqa: PLC0415 -- an extra: needed only here
@@ -274,6 +286,32 @@ class Observation:
             await asyncio.to_thread(server.close)
         if self._metrics is not None:
             self._metrics.close()
+
+
+def _counter(there: weakref.ref[Observation]) -> Callable[[], int]:
+    """Return what tells how many events the trail had no room for, and keeps nothing."""
+
+    def dropped() -> int:
+        observation = there()
+        return 0 if observation is None else observation.bus.dropped().get("audit", 0)
+
+    return dropped
+
+
+def _teller(there: weakref.ref[Observation]) -> Callable[[RecordsTrouble], None]:
+    """Return what tells an observation of trouble, and does not keep it."""
+
+    def tell(trouble: RecordsTrouble) -> None:
+        observation = there()
+        if observation is not None:
+            observation.tell(trouble)
+
+    return tell
+
+
+def _end(worker: Worker[Event], trail: AuditTrail) -> None:
+    worker.finish()
+    trail.close()
 
 
 def audit_key(key: MasterKey) -> AuditKey:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ...config.provider_settings import (
     ManagerSettings,
     ObservabilitySettings,
+    ProvidersSettings,
     SecuritySettings,
 )
 from ..base import ProviderBase
@@ -235,9 +236,21 @@ class Operations:
         """
         return await self._members.hear()
 
-    async def flush(self) -> None:
-        """Wait until audit trail, metrics, alerts and observers know all that has happened."""
-        await self._observation.bus.flush()
+    async def flush(self, seconds: float = 10.0) -> bool:
+        """Wait until audit trail, metrics, alerts and observers know all that has happened.
+
+        Args:
+            seconds: How long to wait for the slowest of them.
+
+        Returns:
+            Whether they do.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self._observation.bus.flush()
+        except TimeoutError:
+            return False
+        return True
 
     def trip(self, name: str, seconds: float | None = None) -> None:
         """Set a provider aside by hand, such as for its maintenance.
@@ -289,8 +302,9 @@ class Operations:
         """Read the configuration again, with what its references lead to now.
 
         New keys are checked before they are used; running calls finish as they began.
-        Providers that the service registered itself stay. The section ``security:`` holds at
-        once, all others but ``llm:`` from the next start on.
+        Providers that the service registered itself stay. The sections ``llm:`` and
+        ``security:`` hold at once, all others from the next start on: the result names those
+        that have changed.
 
         Returns:
             What has changed, and what was not taken over.
@@ -313,11 +327,24 @@ class Operations:
                     raise
                 changes = await reloading.apply(providers, self._made)
                 self._made = {provider.name for provider in providers}
+                changes.pending = self._pending(settings)
                 self._access.rules = access_rules(settings.security)
                 self._rules = request_rules(settings.security)
                 self._warn(settings.warnings)
         self._observation.notices.reloaded(changes)
         return changes
+
+    def _pending(self, settings: ProvidersSettings) -> list[str]:
+        """Return the sections that are other ones than those this manager works with."""
+        found, used = settings.observability, self._observation.settings
+        same = {
+            "manager": settings.manager == self.settings,
+            "audit": found.audit == used.audit,
+            "metrics": found.metrics == used.metrics,
+            "tracing": found.tracing == used.tracing,
+            "alerts": found.alerts == used.alerts,
+        }
+        return [name for name, unchanged in same.items() if not unchanged]
 
     async def shutdown(self, grace: float = 10.0) -> None:
         """Take no more calls, let running ones finish, and give back everything.

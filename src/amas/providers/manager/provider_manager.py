@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from ..base import ProviderBase
+from ..errors import ProviderError
 from ..security.caller import current_caller
 from ..types import GenerationResult, Prompt, Request, StreamChunk
 from .operations import Operations
@@ -138,16 +139,20 @@ class ProviderManager(Operations):
         max_providers: int | None = None,
         **named: str | None,
     ) -> Request:
-        return make_request(
-            prompt,
-            params,
-            known=self._members.by_name,
-            now=self._clock(),
-            seconds=self.settings.deadline if deadline is None else deadline,
-            max_providers=max_providers,
-            rules=self._rules,
-            **named,
-        )
+        try:
+            return make_request(
+                prompt,
+                params,
+                known=self._members.by_name,
+                now=self._clock(),
+                seconds=self.settings.deadline if deadline is None else deadline,
+                max_providers=max_providers,
+                rules=self._rules,
+                **named,
+            )
+        except ProviderError as error:
+            self._observation.notices.refused(error, named.get("caller"))
+            raise
 
 
 def __getattr__(name: str) -> Any:

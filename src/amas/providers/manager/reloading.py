@@ -26,6 +26,7 @@ class Changes:
         changed: Their configuration is another one.
         rekeyed: They use another key.
         problems: What was not taken over, and why.
+        pending: Sections that have changed and hold from the next start on.
     """
 
     added: list[str] = field(default_factory=list)
@@ -33,6 +34,7 @@ class Changes:
     changed: list[str] = field(default_factory=list)
     rekeyed: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list)
 
 
 class Reloading:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from ..errors import ProviderConfigError
 from .events import Event
 from .logging import get_logger
 from .worker import Worker
@@ -49,6 +51,9 @@ class EventBus:
         inline: Told of each event where it happens.
         workers: Given each event for their own thread, by the name of what they do.
         observers: Observers of the host's.
+
+    Raises:
+        ProviderConfigError: One of them is none.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class EventBus:
         self._inline = tuple(inline)
         self._workers = dict(workers)
         for number, observer in enumerate(observers, 1):
+            _require_observer(observer)
             name = f"{type(observer).__name__}-{number}"
             self._workers[name] = Worker(name, _teller(observer))
 
@@ -90,6 +96,20 @@ class EventBus:
     async def close(self) -> None:
         """Let everybody take in what is left, and end their threads."""
         await asyncio.gather(*(worker.close() for worker in self._workers.values()))
+
+
+def _require_observer(given: object) -> None:
+    observe = getattr(given, "observe", None)
+    if isinstance(given, type) or not callable(observe):
+        raise ProviderConfigError(
+            "an observer is an object with a method observe(events),"
+            f" not {given if isinstance(given, type) else type(given).__name__!r}"
+        )
+    if inspect.iscoroutinefunction(observe):
+        raise ProviderConfigError(
+            f"{type(given).__name__}.observe is called in a thread and cannot be async; make it a"
+            " plain method, which may hand on to an event loop with loop.call_soon_threadsafe"
+        )
 
 
 def _teller(observer: Observer) -> Callable[[Sequence[Event]], None]:

@@ -11,7 +11,9 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from ..types import Attempt, Usage
+from ..types import Attempt, Outcome, Usage
+
+_NOBODY_ANSWERS = frozenset({Outcome.ALL_FAILED, Outcome.NO_PROVIDER, Outcome.AUDIT_UNAVAILABLE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,12 @@ class CallEnded(Event):
     @property
     def ok(self) -> bool:
         """Whether it was answered."""
-        return self.outcome == "ok"
+        return self.outcome == Outcome.OK
+
+    @property
+    @override
+    def serious(self) -> bool:
+        return self.outcome in _NOBODY_ANSWERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +259,7 @@ class ConfigurationChanged(Event):
         changed: Names of those that are configured otherwise.
         rekeyed: Names of those that use another key.
         problems: What was not taken over, and why.
+        pending: Sections that have changed and hold from the next start on.
     """
 
     kind: ClassVar[str] = "configuration"
@@ -262,6 +270,7 @@ class ConfigurationChanged(Event):
     changed: tuple[str, ...] = ()
     rekeyed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,9 @@ def configure_logging(
 
     Returns:
         The handler, which belongs to the logger ``amas``.
+
+    Raises:
+        ValueError: There is no such level.
     """
     target = sys.stderr if stream is None else stream
     as_json = not target.isatty() if json is None else json
@@ -72,10 +75,10 @@ def configure_logging(
     handler.setFormatter(_JsonFormatter() if as_json else _TerminalFormatter())
     handler.set_name("amas-providers")
     logger = logging.getLogger(_ROOT)
+    logger.setLevel(level.upper() if isinstance(level, str) else level)
     for old in [item for item in logger.handlers if item.get_name() == handler.get_name()]:
         logger.removeHandler(old)
     logger.addHandler(handler)
-    logger.setLevel(level)
     logger.propagate = False
     return handler
 

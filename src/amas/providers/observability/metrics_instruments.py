@@ -9,6 +9,7 @@ from collections import Counter as Count
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from ..types import Outcome
 from .events import (
     AccessDecision,
     AttemptEnded,
@@ -21,6 +22,7 @@ from .events import (
 )
 from .metrics_labels import Labels
 from .metrics_state import PREFIX, ManagerState, Snapshot
+from .outcomes import BLAMELESS, PERHAPS_BILLED
 
 if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
@@ -93,7 +95,9 @@ class Instruments:
             "cost_usd", "US dollars, where the price is known.", "caller", "provider", "model"
         )
         self._unknown_cost = self._counter(
-            "calls_of_unknown_cost", "Calls whose price is not known.", "provider", "model"
+            "requests_of_unknown_cost",
+            "Requests that were answered without a known price, or ended early and may be billed.",
+            *("provider", "model", "outcome"),
         )
         self._denied = self._counter("access_denied", "Calls that access rules denied.", "caller")
         self._key_changes = self._counter(
@@ -150,15 +154,15 @@ class Instruments:
         caller = self._callers[event.caller]
         provider = self._providers[event.provider]
         self._calls[caller, provider, self._outcomes[event.outcome]].inc()
-        seconds = self._call_seconds[provider, "ok" if event.ok else "error"]
+        seconds = self._call_seconds[provider, _verdict(event.outcome)]
         seconds.observe(event.latency_ms / 1000)
         model = self._models[event.model]
         cost, usage = event.cost_usd, event.usage
         # A cost that is no amount would spoil the sum for good.
         if cost is not None and 0 <= cost < math.inf:
             self._cost[caller, provider, model].inc(cost)
-        elif event.ok or usage is not None:
-            self._unknown_cost[provider, model].inc()
+        elif event.ok:
+            self._unknown_cost[provider, model, "ok"].inc()
         if usage is not None:
             prompt, completion = usage["prompt_tokens"], usage["completion_tokens"]
             self._tokens[caller, provider, model, "prompt"].inc(_amount(prompt))
@@ -170,8 +174,10 @@ class Instruments:
         outcome = attempt["outcome"]
         model = self._models[attempt["model"]]
         self._attempts[provider, model, self._outcomes[outcome]].inc()
-        seconds = self._attempt_seconds[provider, "ok" if outcome == "ok" else "error"]
+        seconds = self._attempt_seconds[provider, _verdict(outcome)]
         seconds.observe(attempt["latency_ms"] / 1000)
+        if outcome in PERHAPS_BILLED:
+            self._unknown_cost[provider, model, outcome].inc()
         if event.first_content_ms is not None:
             self._first_content[provider,].observe(event.first_content_ms / 1000)
 
@@ -225,6 +231,13 @@ class Instruments:
         for metric in self._metrics:
             yield from metric.collect()
         yield from snapshot.metrics()
+
+
+def _verdict(outcome: str) -> str:
+    """Return ``ok``, ``error``, or ``other`` for what does not speak against who was asked."""
+    if outcome == Outcome.OK:
+        return "ok"
+    return "other" if outcome in BLAMELESS else "error"
 
 
 def _word(value: bool) -> str:

@@ -7,14 +7,15 @@ from typing import Final
 
 from ..secret import scrub
 
-OTHER: Final = "other"
+OTHER: Final = "__other__"
+"""Nobody is called that, so that no real name is taken for the rest."""
 
 # Characters of a label; a name longer than that was not meant as one.
 _LONGEST: Final = 120
 
 
 class Labels(dict[object, str]):
-    """The label of each name, for the first names that come; ``other`` for all further ones.
+    """The label of each name, for the first names that come; ``OTHER`` for all further ones.
 
     Each name that is new to Prometheus costs memory there and here for as long as it is kept.
 

@@ -24,6 +24,10 @@ _POLL = 0.5
 
 _log = get_logger("amas.providers.observability")
 
+# The pages that are served now, by where; each may have several users.
+_open: dict[tuple[str, int, int], MetricsServer] = {}
+_sharing = threading.Lock()
+
 
 class MetricsServer:
     """Serves the page of a registry until it is closed.
@@ -33,6 +37,7 @@ class MetricsServer:
     """
 
     def __init__(self, server: WSGIServer) -> None:
+        self.users = 1
         self.port: int = server.server_port
         self._server = server
         self._thread = threading.Thread(
@@ -41,7 +46,16 @@ class MetricsServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Free the port and end the thread; takes up to half a second, so call it in a thread."""
+        """Free the port and end the thread, unless another manager uses them too.
+
+        It takes up to half a second, so call it in a thread.
+        """
+        with _sharing:
+            self.users -= 1
+            if self.users:
+                return
+            for place in [place for place, server in _open.items() if server is self]:
+                del _open[place]
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -52,6 +66,7 @@ def serve(
 ) -> MetricsServer:
     """Serve the metrics of a registry, in a thread.
 
+    Managers of one process that ask for the same port share it, as they share the metrics.
     Looking up a host by its name may take a while; call it in a thread.
 
     Args:
@@ -63,6 +78,18 @@ def serve(
         ProviderConfigError: The port cannot be opened, or ``prometheus_client`` is missing.
     """
     served = default_registry() if registry is None else registry
+    with _sharing:
+        shared = _open.get((host, port, id(served)))
+        if shared is not None:
+            shared.users += 1
+            return shared
+        server = _start(port, host, served)
+        if port:
+            _open[host, port, id(served)] = server
+        return server
+
+
+def _start(port: int, host: str, served: CollectorRegistry) -> MetricsServer:
     from prometheus_client import make_wsgi_app  # noqa: PLC0415 -- an extra
 
     try:

@@ -2,7 +2,8 @@
 
 The attributes are those of the semantic conventions for generative AI clients
 (https://opentelemetry.io/docs/specs/semconv/gen-ai/); their names stand here and nowhere else.
-Nothing of a prompt or an answer is in a span.
+Tokens are told by the requests alone, so that whoever adds them up counts none twice. Nothing of
+a prompt or an answer is in a span.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ KEY: Final = "amas.key"
 HEDGE: Final = "amas.hedge"
 ATTEMPTS: Final = "amas.attempts"
 COST: Final = "amas.cost_usd"
+CANCELLED: Final = "amas.cancelled"
 FIRST_CONTENT: Final = "amas.first_content_ms"
 
 # The conventions' own names for vendors whose name in the catalogue is another one.
@@ -90,7 +92,6 @@ class Tracing:
             streamed: Whether its answer is asked for piece by piece.
         """
         attributes = {
-            OPERATION: _CHAT,
             REQUEST_ID: request.id,
             REQUEST_STREAM: streamed,
             **_known({CALLER: request.caller, REQUEST_MODEL: request.model}),
@@ -147,7 +148,6 @@ class CallSpan:
                     COST: call.cost_usd,
                     FIRST_CONTENT: call.first_content_ms,
                     ATTEMPTS: len(call.attempts),
-                    **_tokens(call.usage),
                 }
             )
         )
@@ -209,6 +209,9 @@ def _end(span: Span, outcome: str, status_code: int | None) -> None:
         span.set_attribute(STATUS_CODE, status_code)
     if outcome == Outcome.OK:
         span.set_status(Status(StatusCode.OK))
+    elif outcome == Outcome.CANCELLED:
+        # Nobody has failed: it was left, or another one was faster.
+        span.set_attribute(CANCELLED, value=True)
     else:
         span.set_attribute(ERROR_TYPE, outcome)
         # No description: an upstream's message may quote the prompt.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .logging import get_logger
 
@@ -33,6 +34,7 @@ class Worker(Generic[T]):
             after which to call it in any case, None for not before something comes.
         capacity: Most items that wait; further ones are dropped and counted.
         linger: Seconds that it waits for more once something has come.
+        wanted: Tells whether an item is for the handler; what is not takes no room.
     """
 
     def __init__(
@@ -42,7 +44,9 @@ class Worker(Generic[T]):
         *,
         capacity: int = 10_000,
         linger: float = 0.05,
+        wanted: Callable[[T], bool] | None = None,
     ) -> None:
+        self._wanted = wanted
         self._queue: _Queue[T] = _Queue(name, handle, capacity, linger)
         self._finalizer = weakref.finalize(self, self._queue.finish)
 
@@ -65,8 +69,10 @@ class Worker(Generic[T]):
         """Hand over an item, from any thread; returns at once.
 
         Returns:
-            Whether there was room for it.
+            Whether there was room for it, if it is wanted.
         """
+        if self._wanted is not None and not self._wanted(item):
+            return True
         return self._queue.put(item)
 
     async def flush(self) -> None:
@@ -92,6 +98,10 @@ class Worker(Generic[T]):
             seconds: How long to wait for it.
         """
         await asyncio.to_thread(self._queue.close, seconds)
+
+    def finish(self) -> None:
+        """Do the same for whoever can wait; unless it was tried already, then not again."""
+        self._queue.finish()
 
 
 # Seconds that the end of a process waits for what is left.
@@ -156,6 +166,16 @@ class _Queue(Generic[T]):
                     target=self._run, name=f"amas-{self._name}", daemon=True
                 )
                 self._thread.start()
+                self._end_with_its_process()
+
+    def _end_with_its_process(self) -> None:
+        """Handle what is left also at the end of a child that multiprocessing has started.
+
+        Such a child runs no functions of ``atexit``, but the finalizers of its own.
+        """
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            util.Finalize(self, _finish, args=(weakref.ref(self),), exitpriority=10)
 
     def when_handled(self, tell: Callable[[], None]) -> bool:
         """Call something once what is queued now is handled; False if nothing is under way."""
@@ -212,3 +232,9 @@ class _Queue(Generic[T]):
                 self._said_at = now
                 _log.warning("observer_failed", observer=self._name, error=f"{error!r}")
             return None
+
+
+def _finish(there: weakref.ref[_Queue[Any]]) -> None:
+    queue = there()
+    if queue is not None:
+        queue.finish()

@@ -18,7 +18,7 @@ from ....config.validation import validate
 from ....config.yaml_source import read_yaml
 from ...errors import ProviderConfigError
 from ...manager.observation import audit_key
-from ...observability.audit.files import trail_files
+from ...observability.audit.files import checkpoint_files, trail_files
 from ...observability.audit.keys import AuditKey
 from ...observability.report.wording import count
 from ...secret import Secret
@@ -37,18 +37,40 @@ class Source:
     Args:
         list_files: Returns the files as they are now.
         checkpoints: Folder of the checkpoints; None for that of each file.
+        trail: The file that is configured; None if files were named.
     """
 
     list_files: Callable[[], Sequence[Path]]
     checkpoints: Path | None = None
+    trail: Path | None = None
+
+    def require_files(self, *, or_checkpoints: bool = False) -> None:
+        """See that there is something.
+
+        Args:
+            or_checkpoints: Whether a checkpoint is something, which tells that there were records.
+
+        Raises:
+            ProviderConfigError: There is nothing.
+        """
+        path = self.trail
+        if path is None or self.list_files():
+            return
+        if or_checkpoints and checkpoint_files(path, self.checkpoints):
+            return
+        raise ProviderConfigError(
+            f"{path.absolute()}: there are no records; if the service runs in another folder, go"
+            " there or name the files"
+        )
 
 
-def find_source(config: Path | None, files: Sequence[Path]) -> Source:
+def find_source(config: Path | None, files: Sequence[Path], *, empty: bool = False) -> Source:
     """Find out where the records are.
 
     Args:
         config: The configuration, for what was not named.
         files: The files that were named.
+        empty: Whether there may be none yet where the configuration says.
 
     Raises:
         ProviderConfigError: Nothing was said, or there is nothing.
@@ -67,13 +89,11 @@ def find_source(config: Path | None, files: Sequence[Path]) -> Source:
             " and there is no file to read; set it, or name the files"
         )
     path = Path(settings.path)
-    if not trail_files(path):
-        raise ProviderConfigError(
-            f"{path.absolute()}: there are no records; if the service runs in another folder, go"
-            " there or name the files"
-        )
     checkpoints = None if settings.checkpoint is None else Path(settings.checkpoint)
-    return Source(lambda: trail_files(path), checkpoints)
+    source = Source(lambda: trail_files(path), checkpoints, path)
+    if not empty:
+        source.require_files()
+    return source
 
 
 def find_keys(config: Path | None, master_key_file: Path | None) -> list[AuditKey]:

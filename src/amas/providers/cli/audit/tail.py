@@ -27,7 +27,10 @@ def tail_command(config: Path | None, files: Sequence[Path], lines: int, *, foll
     Returns:
         The exit code.
     """
-    follower = Follower(find_source(config, files).list_files)
+    source = find_source(config, files, empty=follow)
+    if not source.list_files():
+        output.say(f"{source.trail}: there are no records yet; waiting for the first")
+    follower = Follower(source.list_files)
     try:
         _show(follower.last(lines))
         while follow:

@@ -39,8 +39,9 @@ def verify_command(
     Returns:
         The exit code: 1 if there is a problem.
     """
-    source = find_source(config, files)
-    for path in source.list_files():
+    source = find_source(config, files, empty=True)
+    source.require_files(or_checkpoints=with_checkpoint)
+    for path in files:
         open_file(path).close()  # what is not there is a mistake of ours, not of the trail
     keys = find_keys(config, master_key_file)
     report = verify(
@@ -48,6 +49,7 @@ def verify_command(
         keys,
         checkpoints=checkpoints or source.checkpoints,
         require_checkpoint=with_checkpoint,
+        trail=source.trail,
     )
     for note in report.notes:
         output.say(f"note: {plain(note, _LONGEST)}")

@@ -6,6 +6,7 @@ import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path as FilePath
+from typing import Final
 
 from ....config.document import Path, address, dotted
 from ....config.references import References
@@ -19,6 +20,8 @@ from .editing import key_path, read_inventory, store_key
 from .files import edit_file
 from .inventory import Inventory, take_inventory
 
+_TRAIL: Final = "records of the audit trail (audit.path) are verified with it"
+
 
 def rotate_master_command(config: FilePath, *, new: bool, keep_old: bool, dry_run: bool) -> int:
     """Seal every ``enc:`` value again with the first master key.
@@ -28,7 +31,8 @@ def rotate_master_command(config: FilePath, *, new: bool, keep_old: bool, dry_ru
     Args:
         config: The configuration file.
         new: Whether to make a new master key first, in the file that ``master_key`` names.
-        keep_old: Whether the old one stays in that file.
+        keep_old: Whether the old one stays in that file; it does in any case where there is an
+            audit trail, whose records are verified with it.
         dry_run: Whether nothing is written.
 
     Returns:
@@ -47,7 +51,9 @@ def rotate_master_command(config: FilePath, *, new: bool, keep_old: bool, dry_ru
     _put_in_front(path, key)
     output.say(f"{path}: the new master key {MasterKey(key).id} is in front")
     _reseal(config, dry_run=False)
-    if not keep_old:
+    if _has_trail(read_inventory(config)):
+        output.say(f"{path}: the old master key stays in it: {_TRAIL}")
+    elif not keep_old:
         edit_file(path, lambda content: _without_old(content, key), private=True)
         output.say(f"{path}: the old master key is removed")
     return 0
@@ -91,12 +97,14 @@ def _lines(keys: list[Secret]) -> bytes:
 def _reseal(config: FilePath, *, dry_run: bool) -> None:
     done: list[Path] = []
     masters: list[MasterKey] = []
+    trails: list[bool] = []
 
     def change(content: bytes) -> bytes:
         inventory = take_inventory(str(config), content, os.environ)
         master = inventory.require_master()
         _require_all_open(inventory)
         masters.extend(inventory.masters)
+        trails.append(_has_trail(inventory))
         tokens = {
             entry.path: seal(entry.value, address(entry.path), master, now=entry.created)
             for entry in inventory.entries
@@ -113,7 +121,17 @@ def _reseal(config: FilePath, *, dry_run: bool) -> None:
     if not done:
         output.say(f"every sealed value is sealed with {masters[0].id}")
     if masters[1:] and not dry_run:
-        output.say(f"{config} does not need these master keys any more: {names(masters[1:])}")
+        former = names(masters[1:])
+        if any(trails):
+            output.say(f"no value is sealed with {former} any more, but keep each: {_TRAIL}")
+        else:
+            output.say(f"{config} does not need these master keys any more: {former}")
+
+
+def _has_trail(inventory: Inventory) -> bool:
+    audit = (inventory.text.data or {}).get("audit")
+    # What it is in the end is no matter: a variable may name the file elsewhere.
+    return isinstance(audit, dict) and bool(audit.get("path"))
 
 
 def _require_all_open(inventory: Inventory) -> None:

@@ -60,6 +60,7 @@ class Trouble:
         provider: Which provider it is part of, if it is of one.
         details: Figures and words by name; None for not known.
         lasting: Whether it is over one day; otherwise it is told each time, and that is all.
+        began: When it began, in seconds since 1970; None for now.
     """
 
     kind: str
@@ -70,6 +71,7 @@ class Trouble:
     provider: str | None = None
     details: Mapping[str, Detail | None] = field(default_factory=dict)
     lasting: bool = True
+    began: float | None = None
 
     def alert(self, *, at: float, since: float) -> Alert:
         """Return what is told of it.

@@ -83,14 +83,21 @@ class Alerts:
         for event in events:
             for signal in self._incidents.read(event, now):
                 self._tell(self._throttle.take(signal, at=event.at, now=now))
-        self._tell(self._throttle.due(at=self._wall(), now=now))
-        return self._throttle.next_due(now)
+        at = self._wall()
+        for signal in self._incidents.passed(now):
+            self._tell(self._throttle.take(signal, at=at, now=now))
+        self._tell(self._throttle.due(at=at, now=now))
+        waits = self._throttle.next_due(now), self._incidents.next_due(now)
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def close(self) -> None:
         """Send what is left, within a few seconds; for a thread without an event loop.
 
-        Alerts that come later are sent as before.
+        What is still the matter is logged as ``alert_still_open``, and nobody is told that it
+        is over: it is not. Alerts that come later are sent as before.
         """
+        for alert in self._throttle.open(self._wall()):
+            _log.warning("alert_still_open", **_fields(alert))
         if self._webhook is not None:
             self._webhook.close()
 
@@ -105,14 +112,17 @@ class Alerts:
 
 def _write_down(alert: Alert) -> None:
     say = _log.error if alert.firing else _log.info
-    say(
-        "alert" if alert.firing else "alert_resolved",
-        kind=alert.kind,
-        subject=alert.subject,
-        severity=alert.severity,
-        summary=alert.summary,
-        alert_id=alert.id,
-    )
+    say("alert" if alert.firing else "alert_resolved", **_fields(alert))
+
+
+def _fields(alert: Alert) -> dict[str, str]:
+    return {
+        "kind": alert.kind,
+        "subject": alert.subject,
+        "severity": alert.severity,
+        "summary": alert.summary,
+        "alert_id": alert.id,
+    }
 
 
 def _call(callback: Callable[[Alert], object], alert: Alert) -> None:

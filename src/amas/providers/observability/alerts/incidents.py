@@ -17,8 +17,9 @@ from ..events import (
     RecordsTrouble,
 )
 from .alert import Recovery, Signal, Trouble, reason
-from .latencies import Latencies
+from .latencies import WINDOW, Latencies
 from .outages import Outages
+from .troubles import budget_used, circuit_open, key_name, records_lost
 
 _KEY_KINDS = "key_rejected", "key_exhausted"
 
@@ -55,7 +56,7 @@ class Incidents:
             case AttemptEnded():
                 yield from self._attempt(event, now)
             case CallEnded():
-                yield from self._call(event)
+                yield from self._call(event, now)
             case CircuitChanged():
                 yield from self._circuit(event)
             case KeyChange():
@@ -66,91 +67,82 @@ class Incidents:
                 yield from _records(event)
             case ConfigurationChanged():
                 yield from self._configuration(event)
-            case HealthChanged(healthy=False):
+            case HealthChanged():
                 # Its circuit tells; an ill provider with a closed one is still asked.
-                self._outages.ailing(event.provider)
+                self._outages.checked(event.provider, event.key, healthy=event.healthy)
             case _:
                 pass
 
+    def passed(self, now: float) -> Iterator[Signal]:
+        """Yield what has ended by the mere passing of time.
+
+        Args:
+            now: The time in seconds of the clock that ``read`` is given.
+        """
+        if self._latencies is not None:
+            for provider in self._latencies.recovered(now):
+                yield _fast_again(provider, self._latencies)
+
+    def next_due(self, now: float) -> float | None:
+        """Return the seconds after which ``passed`` is to be asked; None if that is not needed."""
+        return None if self._latencies is None else self._latencies.next_due(now)
+
     def _attempt(self, event: AttemptEnded, now: float) -> Iterator[Signal]:
         provider, outcome = event.attempt["provider"], event.attempt["outcome"]
-        self._outages.attempted(provider, outcome)
+        self._outages.attempted(provider, event.key, outcome, now)
         if self._latencies is None or outcome != Outcome.OK:
             return
         changed = self._latencies.add(provider, event.attempt["latency_ms"] / 1000, now)
-        if changed is None:
-            return
-        bound, p95 = self._latencies.bound, self._latencies.p95(provider)
-        details = {"p95_seconds": round(p95, 3), "bound_seconds": bound}
-        if changed:
-            yield Trouble(
-                kind="latency_high",
-                subject=provider,
-                provider=provider,
-                what=f"95 of 100 answers of provider {provider} take up to {p95:.3g} s, more than"
-                f" alerts.latency allows ({bound:g} s),",
-                advice="look at its status page, put a faster provider before it or raise"
-                " alerts.latency",
-                details=details,
-            )
-        else:
-            yield Recovery(
-                kinds=("latency_high",),
-                subject=provider,
-                what=f"95 of 100 answers of provider {provider} take no more than {p95:.3g} s"
-                " again",
-                details=details,
-            )
+        if changed is True:
+            yield _too_slow(provider, self._latencies)
+        elif changed is False:
+            yield _fast_again(provider, self._latencies)
 
-    def _call(self, event: CallEnded) -> Iterator[Signal]:
+    def _call(self, event: CallEnded, now: float) -> Iterator[Signal]:
         if event.ok:
+            self._outages.answered()
             yield _ANSWERED
-        elif self._outages.is_total(event):
-            asked = sorted({attempt["provider"] for attempt in event.attempts})
-            failed = (
-                f"All providers that were asked have failed ({', '.join(asked)})"
-                if asked
-                else "No provider can be asked"
-            )
-            yield Trouble(
-                kind="all_providers_failed",
-                subject="all providers",
-                what=f"{failed} and calls go unanswered",
-                advice="see `amas-providers status` for what is wrong with each",
-                severity="critical",
-                details={"outcome": event.outcome, "attempts": len(event.attempts)},
-            )
+            return
+        unanswered = self._outages.failed(event, now)
+        if unanswered is None:
+            return
+        asked = sorted({attempt["provider"] for attempt in event.attempts})
+        failed = (
+            f"All providers that were asked have failed ({', '.join(asked)})"
+            if asked
+            else "No provider can be asked"
+        )
+        yield Trouble(
+            kind="all_providers_failed",
+            subject="all providers",
+            what=f"{failed}, and calls go unanswered ({unanswered.calls} in a row)",
+            advice="see `amas-providers status` for what is wrong with each",
+            severity="critical",
+            began=unanswered.at,
+            details={
+                "outcome": event.outcome,
+                "attempts": len(event.attempts),
+                "calls": unanswered.calls,
+            },
+        )
 
     def _circuit(self, event: CircuitChanged) -> Iterator[Signal]:
-        if event.after not in {"open", "closed"}:
-            return
-        is_open = event.after == "open"
-        self._outages.circuit(event.provider, event.key, is_open=is_open)
-        if not is_open and event.key is None:
-            yield Recovery(
-                kinds=("circuit_open",),
-                subject=event.provider,
-                what=f"Provider {event.provider} is asked again",
-            )
-        elif not is_open:
-            yield Recovery(
-                kinds=_KEY_KINDS,
-                subject=_key_name(event.provider, event.key),
-                what=f"Key {event.key} of provider {event.provider} is used again",
-            )
-        elif event.key is None:
-            yield _circuit_open(event)
-        elif event.outcome == Outcome.AUTH:
-            yield _of_key(event, "key_rejected", "is refused", "give it another key")
-        elif event.outcome == Outcome.QUOTA:
-            yield _of_key(
-                event, "key_exhausted", "has nothing left", "top its account up or give another key"
-            )
+        if event.after == "open":
+            last = self._outages.opened(event.provider, event.key)
+            trouble = circuit_open(event, last=last)
+            if trouble is not None:
+                # One that was open before was told of as it was then.
+                if trouble.severity == "critical" and event.before == "closed":
+                    self._outages.told(event.provider)
+                yield trouble
+        elif event.after == "closed":
+            self._outages.closed(event.provider, event.key)
+            yield _asked_again(event)
 
     def _key(self, event: KeyChange) -> Iterator[Signal]:
-        name = _key_name(event.provider, event.key)
+        name = key_name(event.provider, event.key)
         if event.changed:
-            self._outages.key_changed(event.provider, event.key)
+            self._outages.closed(event.provider, event.key)
             yield Recovery(
                 kinds=(*_KEY_KINDS, "key_not_taken"),
                 subject=name,
@@ -178,31 +170,15 @@ class Incidents:
         self._budgets[budget] = kind
         if len(self._budgets) > _MOST_BUDGETS:
             del self._budgets[next(iter(self._budgets))]
-        whole = kind == "budget_100"
-        whose = "all callers without a rule" if event.caller == "*" else f"caller {event.caller}"
-        yield Trouble(
-            kind=kind,
-            subject=event.caller,
-            what=f"{event.used:.6g} of the {event.limit:.6g} {event.unit} that {whose} may use on"
-            f" {event.day} are {'used up' if whole else 'used'}",
-            advice="its calls are refused until midnight UTC unless you raise"
-            if whole
-            else "look at what it calls or raise",
-            severity="critical" if whole else "warning",
-            details={
-                "unit": event.unit,
-                "used": event.used,
-                "limit": event.limit,
-                "day": event.day,
-            },
-            lasting=False,
-        )
+        yield budget_used(event, whole=kind == "budget_100")
 
     def _configuration(self, event: ConfigurationChanged) -> Iterator[Signal]:
         for name in (*event.added, *event.changed):
             self._outages.begin(name)
         for name in event.removed:
             self._outages.remove(name)
+        for name in event.rekeyed:
+            self._outages.rekeyed(name)
         for name in (*event.changed, *event.removed):
             if self._latencies is not None:
                 self._latencies.forget(name)
@@ -231,54 +207,53 @@ class Incidents:
         )
 
 
-def _key_name(provider: str, key: int | None) -> str:
-    return f"{provider} key {key}"
-
-
-def _circuit_open(event: CircuitChanged) -> Trouble:
-    if event.cause == "operator":
-        why = "was set aside by hand"
-    elif event.outcome is None:
-        why = "has failed too often in another process and is set aside"
-    else:
-        why = f"has failed too often (last: {event.outcome}) and is set aside"
-    again = "" if event.retry_after is None else f", it is tried again in {event.retry_after:.3g} s"
-    return Trouble(
-        kind="circuit_open",
-        subject=event.provider,
-        provider=event.provider,
-        what=f"Provider {event.provider} {why}",
-        advice=f"other providers, if there are any, are asked in its place{again}; look at its status page and your network",
-        details={
-            "outcome": event.outcome,
-            "cause": event.cause,
-            "retry_after": event.retry_after,
-        },
+def _asked_again(event: CircuitChanged) -> Recovery:
+    if event.key is None:
+        return Recovery(
+            kinds=("circuit_open",),
+            subject=event.provider,
+            what=f"Provider {event.provider} is asked again",
+        )
+    return Recovery(
+        kinds=_KEY_KINDS,
+        subject=key_name(event.provider, event.key),
+        what=f"Key {event.key} of provider {event.provider} is used again",
     )
 
 
-def _of_key(event: CircuitChanged, kind: str, what: str, advice: str) -> Trouble:
+def _too_slow(provider: str, latencies: Latencies) -> Trouble:
+    bound, p95 = latencies.bound, latencies.p95(provider)
     return Trouble(
-        kind=kind,
-        subject=_key_name(event.provider, event.key),
-        provider=event.provider,
-        what=f"Key {event.key} of provider {event.provider} {what} and is not used",
-        advice=f"{advice}, in the configuration or by ProviderManager.rotate_key",
-        details={"outcome": event.outcome, "key": event.key, "retry_after": event.retry_after},
+        kind="latency_high",
+        subject=provider,
+        provider=provider,
+        what=f"95 of 100 answers of provider {provider} take up to {p95:.3g} s, more than"
+        f" alerts.latency allows ({bound:g} s),",
+        advice="look at its status page, put a faster provider before it or raise alerts.latency",
+        details=_figures(bound, p95),
     )
+
+
+def _fast_again(provider: str, latencies: Latencies) -> Recovery:
+    bound, p95 = latencies.bound, latencies.p95(provider)
+    what = (
+        f"95 of 100 answers of provider {provider} take no more than {p95:.3g} s again"
+        if p95
+        else f"Provider {provider} has given no answer for {WINDOW:g} s, and so no slow one"
+    )
+    return Recovery(
+        kinds=("latency_high",), subject=provider, what=what, details=_figures(bound, p95)
+    )
+
+
+def _figures(bound: float, p95: float) -> dict[str, float]:
+    found = {"bound_seconds": bound}
+    return {"p95_seconds": round(p95, 3), **found} if p95 else found
 
 
 def _records(event: RecordsTrouble) -> Iterator[Signal]:
     if not event.working or event.lost:
-        lost = f", {event.lost} records were lost" if event.lost else ""
-        yield Trouble(
-            kind="records",
-            subject=event.trail,
-            what=f"Records of {event.trail} are in trouble ({reason(event.reason)}{lost})",
-            advice="look at its disk, folder and permissions",
-            severity="critical",
-            details={"reason": event.reason, "lost": event.lost},
-        )
+        yield records_lost(event)
     if event.working:
         lost = f"; {event.lost} were lost in between" if event.lost else ""
         yield Recovery(

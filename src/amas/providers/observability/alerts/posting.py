@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from ...secret import MASK, Secret, scrub
@@ -19,6 +23,9 @@ if TYPE_CHECKING:
     import httpx
 
 Form: TypeAlias = Literal["json", "slack"]
+
+# Characters of an id that are shown to people; recoveries show the same.
+_SHORT_ID: Final = 8
 
 _TIMED_OUT: Final = 408
 _TOO_MANY: Final = 429
@@ -44,6 +51,33 @@ class Reply:
     retry_after: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who tells an alert: one process of one service at one host.
+
+    Args:
+        service: Name of the service.
+        host: Name of the host.
+        pid: Number of the process.
+    """
+
+    service: str
+    host: str
+    pid: int
+
+
+def this_process(service: str | None = None) -> Source:
+    """Return who tells alerts here.
+
+    Args:
+        service: Name of the service; that of the program if None.
+    """
+    if service is None:
+        program = Path(sys.argv[0])
+        service = program.parent.name if program.name == "__main__.py" else program.name
+    return Source(service or "python", socket.gethostname(), os.getpid())
+
+
 class Post:
     """Posts to one address; nothing is read from the environment, and no redirect is followed.
 
@@ -51,12 +85,16 @@ class Post:
         url: The address; a credential, which appears nowhere.
         form: ``json`` or ``slack``.
         wall: The time of day, in seconds since 1970.
+        service: Name of the service; that of the program if None.
     """
 
-    def __init__(self, url: Secret, form: Form, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, url: Secret, form: Form, wall: Callable[[], float], service: str | None = None
+    ) -> None:
         self._url = url
         self._body = slack_body if form == "slack" else json_body
         self._wall = wall
+        self._service = service
 
     @contextmanager
     def connected(self) -> Iterator[Callable[[Alert, float], Reply]]:
@@ -86,7 +124,7 @@ class Post:
         request = httpx.Request(
             "POST",
             self._url.get_secret_value(),
-            content=self._body(alert),
+            content=self._body(alert, this_process(self._service)),
             headers={"Content-Type": "application/json", "User-Agent": "amas-providers"},
             extensions={"timeout": httpx.Timeout(seconds).as_dict()},
         )
@@ -109,8 +147,13 @@ class Post:
         return scrub(f"{type(error).__name__}: {told}" if told else type(error).__name__)
 
 
-def json_body(alert: Alert) -> bytes:
-    """Return an alert as JSON, for programs."""
+def json_body(alert: Alert, source: Source) -> bytes:
+    """Return an alert as JSON, for programs.
+
+    Args:
+        alert: The alert.
+        source: Who tells it.
+    """
     fields = {
         "kind": alert.kind,
         "subject": scrub(alert.subject),
@@ -123,19 +166,31 @@ def json_body(alert: Alert) -> bytes:
             name: scrub(value) if isinstance(value, str) else value
             for name, value in alert.details.items()
         },
-        "source": "amas-providers",
+        "source": {
+            "name": "amas-providers",
+            "service": scrub(source.service),
+            "host": source.host,
+            "pid": source.pid,
+        },
         "id": alert.id,
     }
     return json.dumps(fields).encode()
 
 
-def slack_body(alert: Alert) -> bytes:
-    """Return an alert as a message in the form of Slack's incoming webhooks."""
+def slack_body(alert: Alert, source: Source) -> bytes:
+    """Return an alert as a message in the form of Slack's incoming webhooks.
+
+    Args:
+        alert: The alert.
+        source: Who tells it.
+    """
     critical = alert.severity == "critical"
     sign = "rotating_light" if critical else "warning"
     if not alert.firing:
         sign = "white_check_mark"
-    text = escape(scrub(alert.summary), quote=False)
+    where = f"{source.service} on {source.host}, pid {source.pid}"
+    told = scrub(f"{alert.summary} [{alert.id[:_SHORT_ID]}] ({where})")
+    text = escape(told, quote=False)
     return json.dumps({"text": f":{sign}: {text}"}).encode()
 
 

@@ -63,7 +63,8 @@ class Throttle:
         if thing is not None and thing.trouble is not None:
             return []
         thing = self._touch(key)
-        thing.trouble, thing.since = signal, at
+        thing.trouble = signal
+        thing.since = at if signal.began is None else signal.began
         return self._begin(thing, at, now)
 
     def due(self, *, at: float, now: float) -> list[Alert]:
@@ -74,6 +75,18 @@ class Throttle:
             now: The time in seconds of the clock that ``take`` is given.
         """
         return [alert for thing in self._things.values() for alert in self._begin(thing, at, now)]
+
+    def open(self, at: float) -> list[Alert]:
+        """Return what is the matter at the end, whether it was told or still waits for that.
+
+        Args:
+            at: The time of day, in seconds since 1970.
+        """
+        return [
+            thing.told or thing.trouble.alert(at=at, since=thing.since)
+            for thing in self._things.values()
+            if thing.trouble is not None
+        ]
 
     def next_due(self, now: float) -> float | None:
         """Return the seconds until something that waits is to be told; None if nothing does."""

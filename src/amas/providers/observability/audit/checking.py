@@ -14,10 +14,13 @@ from typing import BinaryIO, Final
 
 from .chain import CHUNK, Line, Link, is_next, take_apart
 from .checkpoint import Checkpoint, Found, read_checkpoint
+from .descriptors import NotAFileError, opened_to_read
 from .files import ChainName, chain_of
 from .findings import ChainReport, Problem, Report
 from .keys import AuditKey
+from .notes import lost, missing_files, note_of
 from .opening import is_sound_start, start_of
+from .place import Place
 
 # Longest line that is read; the contents of a call may be long.
 _LONGEST: Final = 256 * 1024 * 1024
@@ -69,6 +72,7 @@ class Check:
 
     Args:
         name: Its names.
+        place: Where in its trail it stands.
         given: Those of its files that were asked for; the others are found beside them.
         keys: What may have sealed them, by id of the master key.
         report: Is told what is found.
@@ -77,11 +81,13 @@ class Check:
     def __init__(
         self,
         name: ChainName,
+        place: Place,
         given: Iterable[Path],
         keys: Mapping[str, AuditKey],
         report: Report,
     ) -> None:
         self._name = name
+        self._where = place
         self._keys = keys
         self._report = report
         self._given = tuple(given)
@@ -92,6 +98,7 @@ class Check:
         self._last = Link()
         self._place = _Read(name.live, 0, None, 0, whole=True)
         self._key: AuditKey | None = None
+        self._started: tuple[_Read, Line] | None = None
         # Number of the first file, and of the last that retention has removed.
         self._first_file = 1
         self._removed = 0
@@ -114,6 +121,7 @@ class Check:
             self._open()
             self._check_records()
             self._check_beginning()
+            self._check_place()
             if self._known is not None:
                 now = read_checkpoint(path, self._keys).newest
                 self._check_end(self._known, now or self._known)
@@ -122,14 +130,17 @@ class Check:
         finally:
             if self._live is not None:
                 self._live.close()
-        if found.problem is not None:
+        if found.problem is not None and (self._chain.files or not found.missing):
             self._report.problems.append(Problem(path, None, None, found.problem))
 
     def _open(self) -> None:
         """Find the files, so that it does no harm if the live one is put aside meanwhile."""
         live = self._name.live
         try:
-            self._live = live.open("rb")
+            self._live = os.fdopen(opened_to_read(live), "rb")
+        except NotAFileError as error:
+            # What else there is of the chain is checked all the same.
+            self._report.problems.append(_unreadable(live, error).problem)
         except OSError as error:
             if live in self._given or not isinstance(error, FileNotFoundError):
                 raise _unreadable(live, error) from None
@@ -137,6 +148,9 @@ class Check:
             if self._is_live(path):
                 # It was, when it was opened. What was begun since is for another time.
                 break
+            if path.exists() and not path.is_file():
+                self._report.problems.append(_unreadable(path, NotAFileError(path)).problem)
+                continue
             self._chain.files.append(path)
         if self._live is not None:
             self._chain.files.append(live)
@@ -169,7 +183,7 @@ class Check:
                 if path == self._name.live and self._live is not None:
                     yield from _read(path, self._live)
                     continue
-                with path.open("rb") as file:
+                with os.fdopen(opened_to_read(path), "rb") as file:
                     yield from _read(path, file)
             except OSError as error:
                 raise _unreadable(path, error) from None
@@ -184,6 +198,7 @@ class Check:
             raise self._broken(here, self._wrong(here, following))
         if line.kind == "start":
             self._key = self._key_of(here, line)
+            self._started = here, line
             if self._chain.first_seq is None:
                 self._begin(here, line)
         if self._key is None or not is_next(line, self._last, self._key.secret):
@@ -253,37 +268,27 @@ class Check:
             raise self._broken(here, "not the record that the checkpoint knows")
 
     def _note(self, here: _Read, line: Line) -> None:
-        data, where = line.data, f"{here.file}:{here.number}"
         if line.kind == "lost":
-            self._report.problems.append(
-                Problem(
-                    here.file, here.number, line.seq, _lost(data.get("first"), data.get("last"))
-                )
-            )
-        elif line.kind == "dropped":
-            self._report.notes.append(
-                f"{where}: {data.get('count')} records were dropped between"
-                f" {data.get('first_time')} and {data.get('last_time')}, because the file could"
-                " not be written"
-            )
-        elif line.kind == "repaired":
-            self._report.notes.append(
-                f"{where}: a last line of {data.get('torn_bytes')} bytes that was not complete"
-                " was cut off"
-            )
-        elif line.kind == "restored":
-            self._report.notes.append(
-                f"{where}: the file had been removed or replaced, and was written again"
-            )
+            self._report.problems.append(Problem(here.file, here.number, line.seq, lost(line)))
+        elif note := note_of(line):
+            self._report.notes.append(f"{here.file}:{here.number}: {note}")
         elif line.kind == "removed":
-            _, number = chain_of(self._name.folder / str(data.get("file")))
+            _, number = chain_of(self._name.folder / str(line.data.get("file")))
             self._removed = max(self._removed, number or 0)
 
     def _check_beginning(self) -> None:
         first = self._first_file
         if first > self._removed + 1:
-            what = _missing_files(self._removed + 1, first - 1)
+            what = missing_files(self._removed + 1, first - 1)
             raise _Broken(self._chain.files[0], None, self._chain.first_seq, what)
+
+    def _check_place(self) -> None:
+        """See that the chain stands where it was written; the last start record knows."""
+        if self._started is not None:
+            here, line = self._started
+            what = self._where.mistake(self._name, line.data.get("slot"))
+            if what is not None:
+                self._report.problems.append(Problem(here.file, here.number, line.seq, what))
 
     def _check_end(self, known: Checkpoint, now: Checkpoint) -> None:
         """Compare the end of the chain with the checkpoint, as it was before and is now."""
@@ -313,18 +318,3 @@ class Check:
 
     def _ends(self, what: str) -> _Broken:
         return _Broken(self._place.file, self._place.number or None, self._last.seq or None, what)
-
-
-def _lost(first: object, last: object) -> str:
-    if last is None:
-        return (
-            f"the checkpoint was missing when the file was opened: whether records from {first}"
-            " on were cut off cannot be told"
-        )
-    return f"records {first} to {last} were lost or cut off before the file was opened"
-
-
-def _missing_files(first: int, last: int) -> str:
-    if first == last:
-        return f"file {first} of the chain is missing before it"
-    return f"files {first} to {last} of the chain are missing before it"

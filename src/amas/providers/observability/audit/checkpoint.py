@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .chain import Link
-from .descriptors import make_folders
+from .descriptors import make_folders, make_private
 from .keys import AuditKey
 from .records import time_text
 
@@ -32,11 +32,13 @@ class Checkpoint:
         chain: Which chain.
         file: Number of its live file.
         link: Its last record.
+        slot: Which chain of its trail it is, counted from 1.
     """
 
     chain: str
     file: int
     link: Link
+    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ def _opened(slot: bytes, keys: Mapping[str, AuditKey]) -> Checkpoint | str:
         data = json.loads(slot.decode())
         mac = data.pop("mac_of_this")
         key = keys.get(data["key_id"])
-        found = Checkpoint(data["chain"], data["file"], Link(data["seq"], data["mac"].encode()))
+        link = Link(data["seq"], data["mac"].encode())
+        found = Checkpoint(data["chain"], data["file"], link, data["slot"])
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return _DAMAGED
     if key is None:
@@ -130,6 +133,7 @@ class CheckpointFile:
         self._turn = (self._turn + 1) % _SLOTS
         descriptor = self._opened()
         try:
+            make_private(descriptor)
             if os.fstat(descriptor).st_size == _SLOT * _SLOTS:
                 written = os.pwrite(descriptor, slot, _SLOT * self._turn)
             else:
@@ -172,6 +176,7 @@ class CheckpointFile:
         data = {
             "chain": checkpoint.chain,
             "file": checkpoint.file,
+            "slot": checkpoint.slot,
             "seq": checkpoint.link.seq,
             "mac": checkpoint.link.mac.decode(),
             "time": time_text(at),

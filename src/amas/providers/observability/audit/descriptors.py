@@ -54,6 +54,38 @@ def _is_there(path: Path, descriptor: int) -> bool:
         return False
 
 
+class NotAFileError(OSError):
+    """It is a folder, a pipe or a device."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(errno.EINVAL, "it is not a file", str(path))
+
+
+def opened_to_read(path: Path, flags: int = 0) -> int:
+    """Open a file to read it; a pipe that nobody writes to is not waited for.
+
+    Args:
+        path: The file.
+        flags: More about how it is opened.
+
+    Raises:
+        NotAFileError: It is none.
+        OSError: It cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotAFileError(path)
+    return descriptor
+
+
+def make_private(descriptor: int) -> None:
+    """Take a file of ours away from others than its owner."""
+    found = os.fstat(descriptor)
+    if found.st_uid == os.geteuid() and found.st_mode & 0o077:
+        os.fchmod(descriptor, stat.S_IMODE(found.st_mode) & 0o700)
+
+
 def require_writable(found: os.stat_result, path: Path) -> None:
     """Refuse what is no file, or a file whose owner may not write it.
 
@@ -63,7 +95,7 @@ def require_writable(found: os.stat_result, path: Path) -> None:
         OSError: It is one of these.
     """
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "it is not a file", str(path))
+        raise NotAFileError(path)
     if not found.st_mode & stat.S_IWUSR:
         raise PermissionError(errno.EACCES, "it is read-only", str(path))
 

@@ -59,6 +59,12 @@ class ChainName:
         found = _SLOT.fullmatch(self.stem)
         return found["base"] if found else self.stem
 
+    @property
+    def slot(self) -> int:
+        """Which chain of its trail it is, counted from 1, as far as its name tells."""
+        found = _SLOT.fullmatch(self.stem)
+        return int(found["slot"]) if found else 1
+
     def put_aside(self) -> list[tuple[int, Path]]:
         """Return the files that were put aside, with their numbers, oldest first.
 
@@ -94,6 +100,27 @@ def chains(path: Path) -> Iterator[ChainName]:
     yield first
     for slot in range(2, SLOTS + 1):
         yield ChainName(first.folder, f"{first.stem}-{slot}", first.suffix)
+
+
+def slot_of(name: ChainName, path: Path) -> int:
+    """Return which chain of a trail one is, counted from 1.
+
+    Args:
+        name: The chain's names.
+        path: The file that is configured.
+    """
+    return 1 if name.stem == path.stem else name.slot
+
+
+def checkpoint_files(path: Path, folder: Path | None) -> list[Path]:
+    """Return every checkpoint of a trail.
+
+    Args:
+        path: The file that is configured.
+        folder: The folder of its checkpoints; None for that of the file.
+    """
+    names = {name.checkpoint(folder).name for name in chains(path)}
+    return sorted(found for found in _siblings(folder or path.parent) if found.name in names)
 
 
 def trail_files(path: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Final
 
 from ...errors import ProviderConfigError
 from .files import chain_of
-from .reading import Record, open_file, read_head, read_record, time_of
+from .reading import Head, Record, head_of, open_file, read_record, time_of
 
 _BLOCK: Final = 1 << 16
 
@@ -17,7 +17,8 @@ _BLOCK: Final = 1 << 16
 class Follower:
     """Reads the last records of a trail, then those that are added.
 
-    A file that is put aside is read to its end before the one that takes its place.
+    A file that is put aside is read to its end, then those that were put aside since, then the one
+    that is in its place now.
 
     Args:
         list_files: Returns the trail's files as they are now.
@@ -82,13 +83,33 @@ class Follower:
             if path.exists():
                 raise
             return []  # it is being put aside this moment; the next one comes
+        after = 0 if before is None else before.head.number
         if before is not None:
             before.close()
         self._open[path] = file
-        return self._new(file, file.added())
+        found = self._between(path, after, file.head.number)
+        return [*found, *self._new(file, file.added())]
+
+    def _between(self, path: Path, after: int, before: int) -> list[Record]:
+        """Return what is new in the files that were put aside, after one and before another."""
+        found: list[Record] = []
+        for number, aside in chain_of(path)[0].put_aside():
+            if not after < number < before:
+                continue
+            try:
+                file = _File(aside)
+            except ProviderConfigError:
+                if aside.exists():
+                    raise
+                continue  # it was too old to be kept, and has been removed meanwhile
+            try:
+                found += self._new(file, file.added())
+            finally:
+                file.close()
+        return found
 
     def _new(self, file: _File, lines: Iterable[bytes]) -> list[Record]:
-        seen = self._seen.get(file.chain, 0)
+        seen = self._seen.get(file.head.chain, 0)
         # One without a number is none of ours, but it is there.
         new = [each for each in _records(lines) if _number(each) not in range(seen + 1)]
         self._note(file, new)
@@ -96,7 +117,7 @@ class Follower:
 
     def _note(self, file: _File, records: Iterable[Record]) -> None:
         numbers = [number for each in records if (number := _number(each)) is not None]
-        self._seen[file.chain] = max([self._seen.get(file.chain, 0), *numbers])
+        self._seen[file.head.chain] = max([self._seen.get(file.head.chain, 0), *numbers])
 
 
 class _File:
@@ -105,7 +126,13 @@ class _File:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = open_file(path)
-        self.chain = read_head(path).chain
+        self.head = self._read_head()
+
+    def _read_head(self) -> Head:
+        self._file.seek(0)
+        head = head_of(self._file, self._path)
+        self._file.seek(0)
+        return head
 
     def last(self, many: int) -> list[bytes]:
         """Return the last whole lines; what comes after them is for ``added``."""
@@ -125,6 +152,9 @@ class _File:
     def added(self) -> list[bytes]:
         """Return the whole lines that were added since the last time."""
         start = self._file.tell()
+        if not start:
+            # It may have been opened before its writer had begun.
+            self.head = self._read_head()
         content = self._file.read()
         whole = content[: content.rfind(b"\n") + 1]
         self._file.seek(start + len(whole))

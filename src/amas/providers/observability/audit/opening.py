@@ -14,11 +14,12 @@ from typing import Final
 
 from .chain import Line, Link, is_next, take_apart
 from .checkpoint import Found
-from .descriptors import locked, make_folders
+from .descriptors import NotAFileError, locked, make_folders, opened_to_read, require_writable
 from .files import ChainName, chains
 from .keys import AuditKey
 
 # The first line of a file is a start record, which is short.
+_BEGIN: Final = b'{"seq":'
 _FIRST: Final = 64 * 1024
 # Read from the end, in steps that double until a record is found.
 _TAIL: Final = 1024 * 1024
@@ -114,6 +115,69 @@ def read_edges(descriptor: int) -> Edges:
         span *= 2
 
 
+def require_trail(path: Path, edges: Edges, known: Found) -> None:
+    """Refuse to write to a file of somebody else's.
+
+    A trail whose beginning or end was altered is one all the same.
+
+    Args:
+        path: The file.
+        edges: What it has.
+        known: What its checkpoint says.
+
+    Raises:
+        OSError: Nothing shows that it is an audit trail.
+    """
+    found = edges.start is not None or edges.last is not None or known.newest is not None
+    torn = edges.size == 0 and _BEGIN.startswith(edges.torn[: len(_BEGIN)])
+    if not found and not torn:
+        raise OSError(errno.EINVAL, "it is not an audit trail; choose another path", str(path))
+
+
+def problem_with(path: Path, checkpoint: Path | None = None) -> str | None:
+    """Find out whether a trail could be written, without writing anything.
+
+    Args:
+        path: The file that is configured.
+        checkpoint: Folder of the checkpoints; None for that of the file.
+
+    Returns:
+        What is wrong, with the path; None if nothing is.
+    """
+    path = path.absolute()
+    name = next(chains(path))
+    try:
+        for folder in (path.parent, name.checkpoint(checkpoint).absolute().parent):
+            _require_folder(folder)
+        if os.path.lexists(path):
+            _require_own(path, name.checkpoint(checkpoint))
+    except OSError as error:
+        return f"{error.filename or path}: {error.strerror}"
+    return None
+
+
+def _require_folder(folder: Path) -> None:
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+
+def _require_own(path: Path, checkpoint: Path) -> None:
+    descriptor = opened_to_read(path, os.O_NOFOLLOW)
+    try:
+        require_writable(os.fstat(descriptor), path)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        # Without the keys, a checkpoint that is there speaks for the file.
+        if not checkpoint.exists():
+            require_trail(path, read_edges(descriptor), Found())
+    finally:
+        os.close(descriptor)
+
+
 def _first_line(descriptor: int) -> bytes:
     line, end, _ = os.pread(descriptor, _FIRST, 0).partition(b"\n")
     return line + end
@@ -141,7 +205,7 @@ def trusted_start(path: Path, keys: Mapping[str, AuditKey]) -> Start | None:
         keys: Those that may have sealed it, by id.
     """
     with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = opened_to_read(path, os.O_NOFOLLOW)
         try:
             line = take_apart(_first_line(descriptor))
         finally:
@@ -176,7 +240,10 @@ def position(name: ChainName, live: Edges, known: Found) -> Position:
             return Position(known.newest.chain, known.newest.file, live.last, None)
         return Position(_new_chain(), 1, live.last, None)
     for number, path in reversed(name.put_aside()):
-        edges = _edges_of(path)
+        try:
+            edges = _edges_of(path)
+        except NotAFileError:
+            continue
         if edges.last is not None and edges.start is not None:
             return Position(edges.start.chain, number + 1, edges.last, None)
     return Position(_new_chain(), 1, Link(), None)
@@ -187,7 +254,7 @@ def _new_chain() -> str:
 
 
 def _edges_of(path: Path) -> Edges:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = opened_to_read(path)
     try:
         return read_edges(descriptor)
     finally:

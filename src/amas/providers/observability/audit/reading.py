@@ -144,7 +144,20 @@ def read_head(path: Path) -> Head:
         ProviderConfigError: It cannot be read.
     """
     with open_file(path) as file:
-        record = read_record(_line(file, path)) or {}
+        return head_of(file, path)
+
+
+def head_of(file: BinaryIO, path: Path) -> Head:
+    """Read how a file begins that is open; what is read next is its second line.
+
+    Args:
+        file: The file, at its beginning.
+        path: Its name.
+
+    Raises:
+        ProviderConfigError: It cannot be read.
+    """
+    record = read_record(_line(file, path)) or {}
     chain, number = record.get("chain"), record.get("file")
     if record.get("kind") != "start" or not isinstance(chain, str) or not isinstance(number, int):
         return Head(path, str(path), 0, None)

@@ -48,19 +48,24 @@ def to_record(event: Event, clean: Clean, keep: Keep) -> dict[str, Any] | None:
         clean: Takes secrets out of a text.
         keep: Tells what is kept of what was asked and answered.
     """
+    if not is_written(event):
+        return None
     if isinstance(event, CallEnded):
-        if event.outcome == Outcome.ACCESS_DENIED:
-            # The record of the decision has told it.
-            return None
         found = _of_call(event, clean)
         if event.content is not None:
             found |= keep(event.content)
-    elif event.kind in _WRITTEN:
+    else:
         names = (field.name for field in fields(event) if field.name != "at")
         found = {name: _plain(getattr(event, name), clean) for name in names}
-    else:
-        return None
     return made(event.kind, event.at, found)
+
+
+def is_written(event: Event) -> bool:
+    """Whether anything is recorded of an event."""
+    if isinstance(event, CallEnded):
+        # Of a call that was denied, the record of the decision tells.
+        return event.outcome != Outcome.ACCESS_DENIED
+    return event.kind in _WRITTEN
 
 
 def made(kind: str, at: float, found: Mapping[str, Any]) -> dict[str, Any]:

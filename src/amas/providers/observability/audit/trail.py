@@ -5,17 +5,27 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from ..events import Event, RecordsTrouble
 from ..logging import get_logger
-from .chain import CHUNK, SEAL_BYTES
+from .backlog import CLOSED, MISSED, UNFIT, Backlog
+from .chain import SEAL_BYTES
 from .keys import AuditKey
-from .records import Cleaned, ContentPolicy, content_policy, encode, made, time_text, to_record
+from .records import (
+    Clean,
+    Cleaned,
+    ContentPolicy,
+    content_policy,
+    encode,
+    is_written,
+    made,
+    to_record,
+)
 from .settings import FileSettings, FsyncPolicy
+from .trouble import Trouble
 from .writer import TrailFile
 
 _RETRY: Final = 1.0
@@ -23,6 +33,7 @@ _SYNC_EVERY: Final = 1.0
 # Seconds until something is tried again that does no harm meanwhile.
 _LATER: Final = 60.0
 _TIDY_EVERY: Final = 3600.0
+_MOST_BYTES: Final = 64_000_000
 
 _log = get_logger("amas.providers.observability")
 
@@ -47,6 +58,10 @@ class AuditTrail:
         clock: The time in seconds; only differences matter.
         capacity: Most records that wait while the file cannot be written; what comes then is
             dropped, counted, and told in the trail.
+        most_bytes: Most bytes of them, likewise.
+        missed: Tells how many events there was no room for before they came here, of all that
+            ever were; what is new of them is told in the trail. Called in the same threads as
+            ``tell``.
         tell: Called when it cannot be written and when it can be again, in the thread of
             ``handle``, ``open`` or ``close``; it must not raise.
     """
@@ -65,6 +80,8 @@ class AuditTrail:
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         capacity: int = 10_000,
+        most_bytes: int = _MOST_BYTES,
+        missed: Callable[[], int] = lambda: 0,
         tell: Callable[[RecordsTrouble], None] = lambda _: None,
     ) -> None:
         self._settings = FileSettings(
@@ -81,33 +98,40 @@ class AuditTrail:
         self._keep = keep
         self._wall = wall
         self._clock = clock
-        self._capacity = capacity
+        self._bounds = (capacity, most_bytes)
         self._tell = tell
+        self._missed = missed
+        self._missed_known = 0
+        self._missed_since = wall()
+        # Read without the lock: who closes does not wait for a long batch.
+        self._closed = False
         self._reset()
 
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._file: TrailFile | None = None
-        self._trouble: str | None = None
-        self._pending: deque[tuple[float, bytes]] = deque()
-        self._dropped = 0
-        self._dropped_from = self._dropped_to = 0.0
-        self._lost = 0
+        self._trouble = Trouble(self._settings.path, self._wall, self._tell)
+        self._waiting = Backlog(*self._bounds)
         self._synced_at = self._tidied_at = self._rotation_failed_at = float("-inf")
 
     @property
     def trouble(self) -> str | None:
         """Why records cannot be written; None while they can. For any thread."""
-        return self._trouble
+        return self._trouble.reason
 
     def open(self) -> None:
-        """Open the file now, so that a wrong path is known; it tells, and never raises."""
+        """Open the file now, so that a wrong path is known; it tells, and never raises.
+
+        A trail that was closed is written again from then on.
+        """
+        self._closed = False
         with self._own():
+            self._look_for_missed()
             self._work()
 
     def handle(self, events: Sequence[Event]) -> float | None:
-        """Record events, and do what is due.
+        """Record events, and do what is due; once the trail is closed, they are only counted.
 
         Args:
             events: What has happened, in order; perhaps nothing.
@@ -116,28 +140,54 @@ class AuditTrail:
             Seconds until it is to be called again in any case; None if that is not needed.
         """
         with self._own():
-            self._take(events)
-            if self._file is not None or self._pending or self._trouble is not None:
+            if self._closed:
+                self._leave(events)
+                return None
+            self._look_for_missed()
+            if not self._take(events):
+                return None
+            if self._file is not None or self._waiting or self._trouble.reason is not None:
                 self._work()
             return self._pause()
 
     def close(self) -> None:
-        """Write what is left, and leave the file to others; a later event opens it again."""
+        """Write what waits, and leave the file to others.
+
+        When it has returned, nothing is written until ``open`` is called again. A batch that is
+        being handled by another thread meanwhile is ended; what is left of it is counted and told.
+        """
+        already, self._closed = self._closed, True
         with self._own():
-            if self._file is None and not self._pending:
+            if already:
+                return
+            self._look_for_missed()
+            if self._file is None and not self._waiting:
                 return
             self._work()
-            file = self._file
-            if self._pending or file is None:
-                left = f"closed, and {len(self._pending)} records could not be written"
-                self._say(working=False, reason=left, lost=self._lost + len(self._pending))
-                _log.error("audit_records_not_written", records=len(self._pending))
-            else:
+            if left := self._waiting.drop_all(CLOSED):
+                self._trouble.not_written(left)
+            elif self._file is not None:
                 try:
-                    file.end(self._wall())
+                    self._file.end(self._wall())
                 except OSError as error:
                     _log.warning("audit_trail_not_ended", error=self._described(error))
             self._release()
+
+    def _leave(self, events: Sequence[Event]) -> None:
+        """Count what will not be written any more."""
+        times = [event.at for event in events if is_written(event)]
+        if times:
+            self._waiting.miss(CLOSED, len(times), min(times), max(times))
+            self._trouble.not_written(len(times))
+
+    def _look_for_missed(self) -> None:
+        """Count the events that never came here."""
+        now, missed = self._wall(), self._missed()
+        since, self._missed_since = self._missed_since, now
+        new, self._missed_known = missed - self._missed_known, missed
+        if new > 0:
+            self._waiting.miss(MISSED, new, min(since, now), now)
+            self._trouble.missed(new)
 
     def _own(self) -> threading.RLock:
         if self._pid != os.getpid():
@@ -148,24 +198,38 @@ class AuditTrail:
                 file.release()
         return self._lock
 
-    def _take(self, events: Sequence[Event]) -> None:
-        clean = Cleaned().__getitem__
-        for event in events:
-            try:
-                record = to_record(event, clean, self._kept)
-                if record is not None:
-                    self._pending.append((event.at, encode(record)))
-            except Exception as error:  # noqa: BLE001 -- one event must not cost the others
-                self._drop(self._wall())
-                _log.warning("event_not_recorded", kind=event.kind, error=f"{error!r}")
+    def _take(self, events: Sequence[Event]) -> bool:
+        """Take in events, and write whenever there are enough; False if it was closed meanwhile.
 
-    def _drop(self, at: float) -> None:
-        if not self._dropped:
-            self._dropped_from = self._dropped_to = at
-        self._dropped_from = min(self._dropped_from, at)
-        self._dropped_to = max(self._dropped_to, at)
-        self._dropped += 1
-        self._lost += 1
+        Once they cannot be written, they only wait: the next try is for the next time.
+        """
+        clean = Cleaned().__getitem__
+        stuck = False
+        for place, event in enumerate(events):
+            if self._closed:
+                self._leave(events[place:])
+                return False
+            record = self._record_of(event, clean)
+            if record is None:
+                continue
+            if not stuck and not self._waiting.has_room(record):
+                self._work()
+                stuck = bool(len(self._waiting))
+            self._waiting.add(event.at, record)
+            if stuck:
+                self._trouble.lost += self._waiting.cut()
+        return True
+
+    def _record_of(self, event: Event, clean: Clean) -> bytes | None:
+        try:
+            record = to_record(event, clean, self._kept)
+            return None if record is None else encode(record)
+        except Exception as error:  # noqa: BLE001 -- one event must not cost the others
+            now = self._wall()
+            self._waiting.miss(UNFIT, 1, now, now)
+            self._trouble.lost += 1
+            _log.warning("event_not_recorded", kind=event.kind, error=f"{error!r}")
+            return None
 
     def _work(self) -> None:
         """Write what waits; what goes wrong is told, and tried again a second later."""
@@ -174,16 +238,17 @@ class AuditTrail:
         except OSError as error:
             if self._file is not None and self._file.broken:
                 self._release()
-            self._fail(self._described(error))
+            self._trouble.lost += self._waiting.cut()
+            self._trouble.goes_on(self._described(error))
         else:
-            self._recover()
+            self._trouble.is_over()
 
     def _write(self) -> None:
         file = self._file or self._opened()
         now = self._wall()
-        if self._pending or self._dropped:
+        if self._waiting:
             self._see_to(file)
-            self._write_pending(file, now)
+            self._write_waiting(file, now)
         self._tidy(file, now)
         # What is written stays written if this fails.
         file.settle(now)
@@ -202,8 +267,8 @@ class AuditTrail:
                 else f"there is no checkpoint for {file.path}: whether records behind"
                 f" {first - 1} were cut off cannot be told"
             )
-            self._say(working=False, reason=what)
-            self._say(working=True, reason=what, lost=last - first + 1 if last else 0)
+            self._trouble.say(working=False, reason=what)
+            self._trouble.say(working=True, reason=what, lost=last - first + 1 if last else 0)
         self._settle_between(file, self._wall())
         return file
 
@@ -212,33 +277,32 @@ class AuditTrail:
         standing = file.look()
         if standing == "gone":
             what = f"{file.path} was removed or replaced"
-            if self._trouble is None:
-                self._say(working=False, reason=what)
-            size = file.restore()
-            self._note("restored", {"bytes": size})
-            if self._trouble is None:
-                self._say(working=True, reason=f"{what}, and was written again")
+            if self._trouble.reason is None:
+                self._trouble.say(working=False, reason=what)
+            now = self._wall()
+            size = file.restore(now)
+            self._waiting.add(now, encode(made("restored", now, {"bytes": size})))
+            if self._trouble.reason is None:
+                self._trouble.say(working=True, reason=f"{what}, and was written again")
         elif standing == "altered":
             # Opening it again finds out what is there, and records what is not.
             file.broken = True
             raise OSError(None, "somebody else has cut it or written to it", str(file.path))
 
-    def _note(self, kind: str, found: dict[str, object]) -> None:
-        now = self._wall()
-        self._pending.append((now, encode(made(kind, now, found))))
-
-    def _write_pending(self, file: TrailFile, now: float) -> None:
-        while self._pending or self._dropped:
-            if not self._pending:
-                self._note_dropped()
-            records, size = self._chunk()
-            if file.is_full(size, now):
-                self._rotate(file, now)
-            file.append(records)
-            for _ in records:
-                self._pending.popleft()
-            if self._pending:
+    def _write_waiting(self, file: TrailFile, now: float) -> None:
+        while records := self._waiting.chunk():
+            self._append(file, records, now)
+            self._waiting.written(len(records))
+            if len(self._waiting):
                 self._settle_between(file, now)
+        if dropped := self._waiting.told(now):
+            self._append(file, dropped, now)
+            self._waiting.forget_dropped()
+
+    def _append(self, file: TrailFile, records: list[bytes], now: float) -> None:
+        if file.is_full(sum(map(len, records)) + SEAL_BYTES * len(records), now):
+            self._rotate(file, now)
+        file.append(records)
 
     def _settle_between(self, file: TrailFile, now: float) -> None:
         try:
@@ -246,25 +310,6 @@ class AuditTrail:
         except OSError:
             # It is tried again behind the last chunk, and what is wrong then is told.
             return
-
-    def _note_dropped(self) -> None:
-        found = {
-            "count": self._dropped,
-            "first_time": time_text(self._dropped_from),
-            "last_time": time_text(self._dropped_to),
-        }
-        self._dropped = 0
-        self._note("dropped", found)
-
-    def _chunk(self) -> tuple[list[bytes], int]:
-        records: list[bytes] = []
-        size = 0
-        for _, record in self._pending:
-            size += len(record) + SEAL_BYTES
-            if records and size > CHUNK:
-                return records, size - len(record) - SEAL_BYTES
-            records.append(record)
-        return records, size
 
     def _rotate(self, file: TrailFile, now: float) -> None:
         """Put the file aside; where that cannot be done, records go on in the same file."""
@@ -296,34 +341,10 @@ class AuditTrail:
         return self._synced_at + _SYNC_EVERY - self._clock() if waits else float("inf")
 
     def _pause(self) -> float | None:
-        if self._trouble is not None:
+        if self._trouble.reason is not None:
             return _RETRY
         due = self._sync_due()
         return None if due == float("inf") else max(0.0, due)
-
-    def _fail(self, reason: str) -> None:
-        while len(self._pending) > self._capacity:
-            self._drop(self._pending.pop()[0])
-        begins = self._trouble is None
-        self._trouble = reason
-        if begins:
-            self._say(working=False, reason=reason)
-
-    def _recover(self) -> None:
-        if self._trouble is not None:
-            self._trouble = None
-            self._say(working=True, reason="it can be written again", lost=self._lost)
-            self._lost = 0
-
-    def _say(self, *, working: bool, reason: str, lost: int = 0) -> None:
-        trouble = RecordsTrouble(
-            at=self._wall(),
-            trail=str(self._settings.path),
-            working=working,
-            reason=reason,
-            lost=lost,
-        )
-        self._tell(trouble)
 
     def _described(self, error: OSError) -> str:
         path = self._settings.path if self._file is None else self._file.path

@@ -16,12 +16,21 @@ from .descriptors import (
     FLAGS,
     locked,
     make_folders,
+    make_private,
     require_writable,
     sync_folder,
     write_all,
 )
-from .files import ChainName, chains
-from .opening import Edges, claim, lost_records, position, read_edges, trusted_start
+from .files import ChainName, chains, slot_of
+from .opening import (
+    Edges,
+    claim,
+    lost_records,
+    position,
+    read_edges,
+    require_trail,
+    trusted_start,
+)
 from .records import encode, made
 from .settings import FileSettings
 
@@ -54,6 +63,8 @@ class TrailFile:
     def __init__(self, settings: FileSettings, now: float) -> None:
         self._settings = settings
         self._descriptor = -1
+        # Whether it has another name than its last start record tells.
+        self._moved = False
         self._name, descriptor = claim(settings.path)
         self.path = self._name.live
         self._hold(descriptor)
@@ -76,9 +87,11 @@ class TrailFile:
                 os.close(before)
 
     def _begin(self, edges: Edges, now: float) -> None:
+        known = read_checkpoint(self._checkpoint_path(), self._settings.keys)
+        require_trail(self.path, edges, known)
+        make_private(self._descriptor)
         with contextlib.suppress(FileNotFoundError):
             self._name.unfinished.unlink()
-        known = read_checkpoint(self._checkpoint_path(), self._settings.keys)
         where = position(self._name, edges, known)
         self._chain, self._number, self._last = where.chain, where.file, where.last
         self._began = now if where.began is None else where.began
@@ -114,6 +127,7 @@ class TrailFile:
             "format": FORMAT,
             "chain": self._chain,
             "file": self._number,
+            "slot": self._slot(),
             "key_id": self._settings.key.id,
             # With it, a file can be checked also when those before it are gone.
             "previous": self._last.mac.decode(),
@@ -121,6 +135,9 @@ class TrailFile:
             "host": socket.gethostname(),
         }
         return encode(made("start", now, found))
+
+    def _slot(self) -> int:
+        return slot_of(self._name, self._settings.path)
 
     def _checkpoint_path(self) -> Path:
         return self._name.checkpoint(self._settings.checkpoint)
@@ -130,7 +147,7 @@ class TrailFile:
         return CheckpointFile(self._checkpoint_path(), self._settings.key, durable=durable)
 
     def _where(self) -> Checkpoint:
-        return Checkpoint(self._chain, self._number, self._last)
+        return Checkpoint(self._chain, self._number, self._last, self._slot())
 
     def look(self) -> Standing:
         """Tell whether the file is where it was, and as it was left.
@@ -278,11 +295,15 @@ class TrailFile:
         if self._settings.fsync != "never":
             os.fsync(descriptor)
 
-    def restore(self) -> int:
+    def restore(self, now: float) -> int:
         """Write the file again where it was removed or replaced, from what is still open.
 
         What is found in its place is kept beside it, under a name that ends in ``.replaced``.
-        Where that is in use by another process, the file gets a free name.
+        Where that is in use by another process, the file gets a free name, and a start record that
+        tells so.
+
+        Args:
+            now: The time, in seconds since 1970.
 
         Returns:
             How many bytes were written.
@@ -295,15 +316,21 @@ class TrailFile:
             self._name = next(name for name in chains(self._settings.path) if not _exists(name))
             self.path = self._name.live
             self._checkpoints = self._checkpoint_file()
+            self._moved = True
         size = self._size
+        data, last = b"", self._last
+        if self._moved:
+            data, last = seal([self._start(now)], last, self._settings.key.secret)
         with self._unfinished() as descriptor:
             for start in range(0, size, _COPY):
                 write_all(descriptor, os.pread(self._descriptor, min(_COPY, size - start), start))
+            write_all(descriptor, data)
             self._force(descriptor)
             with contextlib.suppress(FileNotFoundError):
                 if self.path.stat().st_size:
                     self.path.replace(self._name.replaced)
             self._take_place(descriptor)
+        self._last, self._moved = last, False
         self._renew = self.behind = self.unsynced = True
         return size
 

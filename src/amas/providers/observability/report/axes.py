@@ -74,11 +74,19 @@ class Scale:
     ticks: Sequence[float]
 
 
-def linear(highest: float) -> Scale:
-    """Make a scale from 0 to a round number that is no lower than the highest value."""
-    rough = (highest or 1.0) / _TICKS
+def linear(highest: float, *, whole: bool = False) -> Scale:
+    """Make a scale from 0 to a round number that is no lower than the highest value.
+
+    Args:
+        highest: The highest value.
+        whole: Whether only whole numbers are written beside it, as of things that are counted.
+    """
+    rough = max((highest or 1.0) / _TICKS, 1.0 if whole else 0.0)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in _STEPS if factor * power >= rough * (1 - 1e-9))
+    steps = (factor * power for factor in _STEPS)
+    step = next(
+        step for step in steps if step >= rough * (1 - 1e-9) and not (whole and step != round(step))
+    )
     many = max(math.ceil(highest / step - 1e-9), 1)
     return Scale(lambda value: value / (step * many), [step * each for each in range(many + 1)])
 

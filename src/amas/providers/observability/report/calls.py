@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from ..audit.reading import is_failure
+from ..outcomes import PERHAPS_BILLED
 
 OK: Final = "ok"
 NOBODY: Final = "(none)"
@@ -53,7 +54,8 @@ class Call:
         first_content_ms: Milliseconds to the first content of a stream.
         tokens: Prompt and answer together.
         cost_usd: Its price; None if that is not known or nothing is to be paid.
-        unpriced: Whether something is to be paid, and it is not known how much.
+        unpriced: Provider and model of each of its requests that has to be paid, or may have to,
+            and nobody knows how much.
         asked: What it had of each provider.
     """
 
@@ -65,7 +67,7 @@ class Call:
     first_content_ms: float | None
     tokens: int
     cost_usd: float | None
-    unpriced: bool
+    unpriced: tuple[tuple[str, str], ...]
     asked: tuple[Asked, ...]
 
     @property
@@ -90,10 +92,8 @@ def read_call(record: Mapping[str, Any]) -> Call:
     latency = number(record.get("latency_ms"))
     cost = number(record.get("cost_usd"))
     attempts = [item for item in _list(record.get("attempts")) if isinstance(item, Mapping)]
-    asked = tuple(_asked(attempts))
-    if not asked and provider != NOBODY:
-        waits = (latency,) if latency is not None and outcome in _WAITED else ()
-        asked = (Asked(provider, outcome, left=False, waits=waits),)
+    if not attempts and provider != NOBODY:
+        attempts = [{**record, "ms": latency}]
     return Call(
         caller=name_of(record.get("caller")),
         provider=provider,
@@ -103,8 +103,8 @@ def read_call(record: Mapping[str, Any]) -> Call:
         first_content_ms=number(record.get("first_content_ms")),
         tokens=_tokens(record.get("tokens")),
         cost_usd=cost,
-        unpriced=cost is None and (outcome == OK or "cost_usd" in record),
-        asked=asked,
+        unpriced=tuple(_unpriced(record, attempts, cost)),
+        asked=tuple(_asked(attempts)),
     )
 
 
@@ -136,6 +136,18 @@ def _asked(attempts: list[Mapping[str, Any]]) -> Iterator[Asked]:
             left=provider in left,
             waits=tuple(ms for ms in waits if ms is not None),
         )
+
+
+def _unpriced(
+    record: Mapping[str, Any], attempts: list[Mapping[str, Any]], cost: float | None
+) -> Iterator[tuple[str, str]]:
+    outcome = name_of(record.get("outcome"))
+    early = [item for item in attempts if name_of(item.get("outcome")) in PERHAPS_BILLED]
+    if cost is not None and outcome in PERHAPS_BILLED:
+        early = early[:-1]  # the price is that of the request that the call ended with
+    yield from ((name_of(item.get("provider")), name_of(item.get("model"))) for item in early)
+    if cost is None and (outcome == OK or ("cost_usd" in record and not early)):
+        yield name_of(record.get("provider")), name_of(record.get("model"))
 
 
 def _tokens(value: object) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from .samples import Sample
+from .samples import Moments, Sample
 
 LAST_OPENINGS: Final = 20
 
@@ -25,7 +25,7 @@ class Tally:
         tokens: Of prompts and answers.
         cost_usd: What those cost whose price is known.
         priced: How many those are.
-        unpriced: How many cost something unknown.
+        unpriced: How many requests cost something unknown.
     """
 
     latency: Sample
@@ -41,16 +41,22 @@ class Tally:
 
 @dataclass(slots=True)
 class Slot:
-    """What one provider did in a piece of the range.
+    """What one provider did in a piece of time.
 
     Args:
+        start: Its begin, in seconds since 1970.
+        end: Its end.
         latency: Milliseconds of its attempts that were waited for.
+        moments: When it did what.
         calls: Calls in which it was asked.
         failed: How many of them failed there.
         outcomes: How those failed.
     """
 
+    start: float
+    end: float
     latency: Sample
+    moments: Moments
     calls: int = 0
     failed: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -61,19 +67,21 @@ class Endings:
     """Calls of a piece of the range, by how they ended.
 
     Args:
-        fine: Answered by who was asked first; or cancelled.
-        moved: Answered, or cancelled, after a failover.
+        fine: Answered by who was asked first.
+        moved: Answered after a failover.
+        cancelled: Given up by their callers.
         failed: Failed.
     """
 
     fine: int = 0
     moved: int = 0
+    cancelled: int = 0
     failed: int = 0
 
     @property
     def all(self) -> int:
         """How many there were."""
-        return self.fine + self.moved + self.failed
+        return self.fine + self.moved + self.cancelled + self.failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +118,15 @@ class Figures:
         outcomes: Calls by how they ended.
         refused: Calls that the access rules refused, by caller.
         slots: By provider and begin of the slot.
+        before: As ``slots``, in the time before the range: what is usual.
         calls: Calls by begin of the slot.
         day_costs: Cost by day and provider.
         latest: By provider, what it did in the recent time.
         recent_usd: What the calls of the recent time cost.
         openings: Circuits opened, by provider.
         last_openings: The last of them.
+        open_circuits: Providers whose circuit opened, before the range or in it, and who have not
+            answered since.
         dropped: Records that could not be written, or were lost.
     """
 
@@ -131,12 +142,14 @@ class Figures:
     outcomes: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     slots: dict[str, dict[int, Slot]] = field(default_factory=dict)
+    before: dict[str, dict[int, Slot]] = field(default_factory=dict)
     calls: dict[int, Endings] = field(default_factory=dict)
     day_costs: dict[str, dict[str, float]] = field(default_factory=dict)
     latest: dict[str, Slot] = field(default_factory=dict)
     recent_usd: float = 0.0
     openings: Counter[str] = field(default_factory=Counter)
     last_openings: deque[Opening] = field(default_factory=lambda: deque(maxlen=LAST_OPENINGS))
+    open_circuits: set[str] = field(default_factory=set)
     dropped: int = 0
 
     def starts(self) -> Sequence[int]:

@@ -65,7 +65,7 @@ def _range(figures: Figures) -> str:
 
 def _tiles(figures: Figures) -> Markup:
     total = figures.total
-    unknown = f"{count(total.unpriced, 'call')} of unknown cost" if total.unpriced else ""
+    unknown = f"{count(total.unpriced, 'request')} of unknown cost" if total.unpriced else ""
     refused = f"{count(figures.refused.total(), 'call')} refused"
     told = (
         ("Calls", f"{total.calls:,}", count(total.failovers, "failover")),

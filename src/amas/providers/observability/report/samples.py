@@ -1,14 +1,16 @@
-"""Percentiles of many values in bounded memory."""
+"""Percentiles and courses of many values in bounded memory."""
 
 from __future__ import annotations
 
 import random
 from array import array
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 EXACT: Final = 100_000
 """Values up to which percentiles are exact."""
+
+_MOMENTS: Final = 500  # within ten minutes that is one a second
 
 
 class Sample:
@@ -69,3 +71,46 @@ def percentile(samples: Iterable[Sample], share: float) -> float | None:
         if reached >= wanted:
             return value
     return None
+
+
+class Moment(NamedTuple):
+    """How a provider did in one call.
+
+    Args:
+        at: When, in seconds since 1970.
+        ms: Milliseconds that it was waited for; below 0 if it was not.
+        failed: Whether it failed.
+    """
+
+    at: float
+    ms: float
+    failed: bool
+
+
+class Moments:
+    """Remembers when what happened; of too much, a fair choice.
+
+    Args:
+        chance: What chooses, as for ``Sample``.
+    """
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._seen = 0
+        self._values = array("d")  # three numbers for each; a tuple takes seven times the room
+
+    def add(self, moment: Moment) -> None:
+        """Take in one more."""
+        self._seen += 1
+        if self._seen <= _MOMENTS:
+            self._values.extend(moment)
+        elif (place := 3 * int(self._chance.random() * self._seen)) < len(self._values):
+            self._values[place : place + 3] = array("d", moment)
+
+    def all(self) -> Iterable[Moment]:
+        """Return those that were kept, in no order."""
+        values = self._values
+        return (
+            Moment(values[place], values[place + 1], bool(values[place + 2]))
+            for place in range(0, len(values), 3)
+        )

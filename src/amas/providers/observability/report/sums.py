@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -13,11 +14,13 @@ from .figures import Figures
 from .markup import Markup, tag
 from .wording import count, money, share
 
-_FRAME: Final = Frame(510, 280)
+_FRAME: Final = Frame(510, 280, left=88)  # cheap calls have long prices
 _DAYS: Final = 31
 _DAY_TICKS: Final = 7
 _OUTCOMES: Final = 8
 _REST: Final = "others"
+_LEAST_USD: Final = 0.0001  # at the end of the axis
+_LETTER: Final = 7.6  # width of one, at most, in the size of words
 
 
 def cost_chart(figures: Figures) -> Markup:
@@ -28,15 +31,15 @@ def cost_chart(figures: Figures) -> Markup:
     """
     title = "Cost per day by provider"
     total = figures.total
-    unknown = f"{count(total.unpriced, 'call')} of unknown cost not included."
+    unknown = f"{count(total.unpriced, 'request')} of unknown cost not included."
     if not total.priced:
         text = f"No cost is known: {unknown}" if total.unpriced else "There was no cost."
         return nothing("cost", title, text)
     days = _days(figures)
     kinds = _kinds(figures, days)
     stacks = [_layers(figures.day_costs.get(day, {}), kinds) for day in days]
-    scale = linear(max(sum(layers.values()) for layers in stacks))
-    drawn = vertical(_FRAME, scale, lambda usd: f"{usd:,.4g}", "US dollars")
+    scale = linear(max(_LEAST_USD, *(sum(layers.values()) for layers in stacks)))
+    drawn = vertical(_FRAME, scale, _dollars, "US dollars")
     drawn += horizontal(_FRAME, _day_ticks(days), "day (UTC)")
     across = _FRAME.across / len(days)
     for index, (day, layers) in enumerate(zip(days, stacks, strict=True)):
@@ -46,11 +49,15 @@ def cost_chart(figures: Figures) -> Markup:
         drawn.append(tag("g", tag("title", f"{day}: {told or 'nothing'}"), *bars))
     text = f"{money(total.cost_usd)} in all"
     text += f"; {unknown}" if total.unpriced else "."
-    if len(days) == _DAYS:
+    if days[0] > datetime.fromtimestamp(figures.since, UTC).date().isoformat():
         text += f" The last {_DAYS} days are drawn."
     return figure(
         "cost", title, text, _FRAME, drawn, legend=[(kinds[each], each) for each in kinds]
     )
+
+
+def _dollars(usd: float) -> str:
+    return f"{usd:,.6f}".rstrip("0").rstrip(".")
 
 
 def _days(figures: Figures) -> list[str]:
@@ -102,12 +109,17 @@ def outcome_chart(figures: Figures) -> Markup:
     rows = [(each, many, _kind(each)) for each, many in ordered[:_OUTCOMES]]
     if rest := sum(many for _, many in ordered[_OUTCOMES:]):
         rows.append((_REST, rest, "rest"))
-    frame = Frame(_FRAME.width, 34 * len(rows) + 48, left=150, right=110)
+    tells = [f"{many:,} ({share(many, whole)})" for _, many, _ in rows]
+    frame = Frame(
+        _FRAME.width,
+        34 * len(rows) + 48,
+        left=20 + math.ceil(_LETTER * max(len(name(each)) for each, _, _ in rows)),
+        right=16 + math.ceil(_LETTER * max(map(len, tells))),
+    )
     drawn = [tag("line", x1=frame.left, x2=frame.left, y1=8, y2=frame.floor, class_="base")]
-    for index, (each, many, kind) in enumerate(rows):
+    for index, ((each, many, kind), told) in enumerate(zip(rows, tells, strict=True)):
         y = 12 + 34 * index
         length = max(frame.across * many / whole, 1.0)
-        told = f"{many:,} ({share(many, whole)})"
         drawn += [
             tag("text", name(each), x=frame.left - 10, y=y + 15, class_="word end"),
             tag(

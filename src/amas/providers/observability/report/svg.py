@@ -14,6 +14,7 @@ from .wording import count, duration, share, span
 
 _FRAME: Final = Frame(1040, 280)
 _LOG_FROM: Final = 20.0  # so many times the lowest value
+_SECOND_MS: Final = 1_000
 _LOWEST_MS: Final = 1.0
 _LONGEST_GAP: Final = 3  # slots without a call over which a line goes on
 
@@ -27,9 +28,9 @@ def calls_chart(figures: Figures) -> Markup:
     title = "Calls and failures over time"
     if not figures.calls:
         return nothing("calls", title, "There was no call.")
-    scale = linear(max(endings.all for endings in figures.calls.values()))
+    scale = linear(max(endings.all for endings in figures.calls.values()), whole=True)
     per = span(figures.width).removeprefix("1 ")
-    drawn = vertical(_FRAME, scale, lambda value: f"{value:,g}", f"calls per {per}")
+    drawn = vertical(_FRAME, scale, _number, f"calls per {per}")
     drawn += time_axis(_FRAME, figures)
     starts = figures.starts()
     across = _FRAME.across / len(starts)
@@ -39,8 +40,14 @@ def calls_chart(figures: Figures) -> Markup:
             told = (
                 f"{slot_name(figures, start)}: {count(ended.all, 'call')},"
                 f" {ended.moved:,} answered after a failover, {ended.failed:,} failed"
+                f"{f', {ended.cancelled:,} cancelled' if ended.cancelled else ''}"
             )
-            layers = [(ended.fine, "fine"), (ended.moved, "moved"), (ended.failed, "failed")]
+            layers = [
+                (ended.fine, "fine"),
+                (ended.moved, "moved"),
+                (ended.cancelled, "rest"),
+                (ended.failed, "failed"),
+            ]
             bars = stack(_FRAME, scale, _FRAME.left + index * across, across, layers)
             drawn.append(tag("g", tag("title", told), *bars))
     total = figures.total
@@ -48,9 +55,11 @@ def calls_chart(figures: Figures) -> Markup:
         f"{count(total.calls, 'call')}: {share(total.failed, total.calls)} failed,"
         f" {share(total.failovers, total.calls)} went on with another provider; a bar for every {per}."
     )
+    cancelled = any(ended.cancelled for ended in figures.calls.values())
     legend = [
-        ("fine", "answered (or cancelled)"),
+        ("fine", "answered"),
         ("moved", "answered after a failover"),
+        *([("rest", "cancelled")] if cancelled else []),
         ("failed", "failed"),
     ]
     return figure("calls", title, text, _FRAME, drawn, legend=legend)
@@ -71,7 +80,7 @@ def latency_chart(figures: Figures) -> Markup:
         return nothing("latency", title, "No attempt was answered or timed out.")
     lowest, highest = max(min(values), _LOWEST_MS), max(*values, _LOWEST_MS)
     logs = highest > lowest * _LOG_FROM
-    scale = logarithmic(lowest, highest) if logs else linear(highest)
+    scale = logarithmic(lowest, highest) if logs else linear(highest, whole=True)
     axis = "latency (logarithmic)" if logs else "latency"
     drawn = [*vertical(_FRAME, scale, _tick, axis), *time_axis(_FRAME, figures)]
     for number, each in enumerate(shown, 1):
@@ -83,8 +92,15 @@ def latency_chart(figures: Figures) -> Markup:
     return figure("latency", title, text, _FRAME, drawn, legend=legend)
 
 
+def _number(value: float) -> str:
+    for size, unit in ((1_000_000, "M"), (1_000, "k")):
+        if value >= 10 * size:
+            return f"{value / size:,g} {unit}"
+    return f"{value:,.0f}"
+
+
 def _tick(ms: float) -> str:
-    return duration(ms).replace(".0 ", " ")
+    return f"{ms:.0f} ms" if ms < _SECOND_MS else f"{ms / _SECOND_MS:,g} s"
 
 
 class _Point(NamedTuple):

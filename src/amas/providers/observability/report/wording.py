@@ -41,7 +41,7 @@ def money(usd: float) -> str:
     """Write US dollars: two places, and as many as it takes below a dollar."""
     if usd == 0 or usd >= 1:
         return f"${usd:,.2f}"
-    return f"${usd:.4f}" if usd >= 0.0001 else f"${usd:.1g}"  # noqa: PLR2004 -- the last place
+    return f"${usd:.4f}" if usd >= 0.0001 else "< $0.0001"  # noqa: PLR2004 -- the last place
 
 
 def cost(usd: float, priced: int, unknown: int) -> str:
@@ -50,7 +50,7 @@ def cost(usd: float, priced: int, unknown: int) -> str:
     Args:
         usd: Sum of the calls whose price is known.
         priced: How many those are.
-        unknown: How many have no known price.
+        unknown: How many requests have no known price.
     """
     if priced:
         return money(usd)
