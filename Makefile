@@ -32,9 +32,9 @@ test: $(INSTALLED) ## Run the tests, and refuse branch coverage below 95%
 slow: $(INSTALLED) ## Run the tests that start and kill whole processes
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -m slow
 
-chaos: $(INSTALLED) ## Send 20,000 calls through servers that fail in every way, and read 10,000 generated configurations
+chaos: $(INSTALLED) ## Send 20,000 calls through servers that fail in every way; read 10,000 generated configurations; alter 4,400 audit trails
 	@$(BIN)/python tests/chaos/chaos.py
-	AMAS_FUZZ_ROUNDS=10000 $(BIN)/python -m pytest -q tests/unit/test_providers/test_config_fuzz.py
+	AMAS_FUZZ_ROUNDS=10000 AMAS_TAMPER_ROUNDS=4400 $(BIN)/python -m pytest -q tests/unit/test_providers/test_config_fuzz.py tests/unit/test_observability/test_audit_tampering.py
 
 lint: $(INSTALLED) ## Check style, types and layers
 	$(BIN)/ruff check .

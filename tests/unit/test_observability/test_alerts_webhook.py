@@ -501,6 +501,27 @@ def test_a_recovery_follows_its_alert(clock: Clock, failures: int, tries: int) -
     assert tried == [("a", True)] * tries + [("provider 1", False)]
 
 
+def test_what_is_given_up_twice_is_logged_once(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever closes gives up what the thread has under way; its failure then is no news."""
+
+    class Closed:
+        @contextmanager
+        def connected(self) -> Iterator[Callable[[Alert, float], Reply]]:
+            def post(alert: Alert, seconds: float) -> Reply:
+                outbox.give_up()
+                return Reply(delivered=False, reason="refused")
+
+            yield post
+
+    outbox = Outbox(Closed(), timeout=1.0, grace=1.0, random=lambda: 0.0, clock=clock)
+    outbox.put(alert())
+    assert outbox.work() is None
+    (line,) = undelivered(caplog)
+    assert "no time left" in line
+
+
 def test_what_comes_during_a_pause_is_posted_at_once(receiver: Receiver) -> None:
     """The pause of one alert holds up no other."""
     receiver.statuses = [503]

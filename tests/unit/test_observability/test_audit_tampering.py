@@ -19,7 +19,7 @@ from amas.providers.observability.events import CallEnded, RecordsTrouble
 
 OLD = AuditKey("0a0a0a0a", b"o" * 32)
 NEW = AuditKey("0b0b0b0b", b"n" * 32)
-ROUNDS = int(os.environ.get("AMAS_TAMPER_ROUNDS", "440"))
+ROUNDS = int(os.environ.get("AMAS_TAMPER_ROUNDS", "220"))
 Files = dict[str, bytes]
 
 

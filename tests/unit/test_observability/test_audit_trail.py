@@ -1063,6 +1063,20 @@ def test_events_that_never_came_in_times_of_trouble_are_told_when_it_is_over(
     ]
 
 
+def test_events_that_never_came_may_be_all_there_is_to_tell(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where not even that can be written, the next life tells it."""
+    house.path.mkdir(parents=True)
+    trail = house.trail(missed=lambda: 4)
+    trail.close()
+    assert "audit_events_missed" in caplog.text
+    assert "audit_records_not_written" not in caplog.text
+    house.path.rmdir()
+    trail.open()
+    assert house.kinds() == ["start", "dropped"]
+
+
 def test_what_waits_is_bounded_by_its_bytes_as_well(house: House, disk: FullDisk) -> None:
     """Long records must not fill the memory, in one batch or in many."""
     trail = house.trail(most_bytes=500_000)

@@ -205,6 +205,10 @@ def test_a_file_that_is_missing_is_named(trail: Trail) -> None:
         ("audit.000002.jsonl", None, 5, "file 1 of the chain is missing before it")
     ]
     assert trail.check().records == 8
+    trail.file(1).unlink()
+    assert trail.found() == [
+        ("audit.jsonl", None, 9, "files 1 to 2 of the chain are missing before it")
+    ]
 
 
 def test_a_file_of_another_name_is_found(trail: Trail) -> None:

@@ -293,7 +293,7 @@ class AuditTrail:
         while records := self._waiting.chunk():
             self._append(file, records, now)
             self._waiting.written(len(records))
-            if len(self._waiting):
+            if self._waiting:
                 self._settle_between(file, now)
         if dropped := self._waiting.told(now):
             self._append(file, dropped, now)
@@ -328,6 +328,8 @@ class AuditTrail:
         if self._keep is None or self._clock() - self._tidied_at < _TIDY_EVERY:
             return
         self._tidied_at = self._clock()
+        # So that the checkpoint never lacks more than one write.
+        self._settle_between(file, now)
         try:
             file.remove_before(now - self._keep, now)
         except OSError as error:
