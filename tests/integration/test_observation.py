@@ -294,9 +294,9 @@ async def test_what_there_was_no_room_for_is_told_in_the_trail(tmp_path: Path, t
             for _ in range(100):
                 await manager.generate("hi")
         await manager.flush()
-    (dropped,) = records(trail, "dropped")
-    assert dropped["count"] + len(records(trail, "call")) == 100
-    assert dropped["count"] >= 80
+    dropped = sum(record["count"] for record in records(trail, "dropped"))
+    assert dropped + len(records(trail, "call")) == 100
+    assert dropped >= 80
     assert "records" in {alert.kind for alert in alerts}
     assert is_sound(trail)
 

@@ -152,6 +152,7 @@ async def test_a_provider_that_cannot_be_reached_keeps_its_key(upstream: Upstrea
         assert manager.providers["one"].config.key_value == OLD
 
 
+@pytest.mark.slow
 async def test_a_hundred_callers_do_not_notice_a_rotation(
     file: File, upstream: Upstream, uncovered: None
 ) -> None:

@@ -233,7 +233,11 @@ def everything_logged(*, litellm: bool = True) -> Iterator[io.StringIO]:
     names = ["", "openai", "httpx", "aiohttp", *(["LiteLLM"] if litellm else [])]
     loggers = [logging.getLogger(name) for name in names]
     before = [(each, each.level, each.handlers[:]) for each in loggers]
+    # Handlers of pytest's live on, with what another test has put on them.
+    filtered = [(each, each.filters[:]) for each in logging.root.handlers]
     try:
+        for sink, _ in filtered:
+            sink.filters.clear()
         for each in loggers:
             each.setLevel(logging.DEBUG)
             if not each.propagate or each is logging.root:
@@ -243,6 +247,8 @@ def everything_logged(*, litellm: bool = True) -> Iterator[io.StringIO]:
         for each, level, handlers in before:
             each.setLevel(level)
             each.handlers[:] = handlers
+        for sink, filters in filtered:
+            sink.filters[:] = filters
 
 
 async def error_of(work: Awaitable[Any]) -> BaseException | None:
