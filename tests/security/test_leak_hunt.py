@@ -324,6 +324,7 @@ async def hunt_calls(up: Upstream, shape: str, hunt: Hunt) -> int:
     return failed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vendor", PATHS)
 async def test_calls_leak_nothing(up: Upstream, vendor: str, uncovered: None) -> None:
     """However a call ends, nothing that is shown of it has the key in any encoding."""
