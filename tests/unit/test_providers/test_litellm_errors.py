@@ -30,8 +30,9 @@ from amas.providers import (
     QuotaExceededError,
     RateLimitError,
 )
+from amas.providers.base.retry_after import retry_after
 from amas.providers.llm.http_client import Wire
-from amas.providers.llm.litellm_errors import TABLE, retry_after, translate
+from amas.providers.llm.litellm_errors import TABLE, translate
 from amas.providers.llm.litellm_runtime import load_runtime
 from amas.providers.testing.upstream import Fault, Upstream
 

@@ -8,13 +8,12 @@ base; a test enumerates ``litellm.exceptions`` and fails on one that is missing.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
+from ..base.retry_after import retry_after
 from ..errors import (
     AuthenticationError,
     ContentPolicyError,
@@ -291,24 +290,3 @@ def _short(text: str, status: int | None = None) -> str:
     text = scrub(text[:_LONGEST_LOOK])
     told = f"HTTP {status}: {text}" if status is not None and str(status) not in text else text
     return told if len(told) <= _LONGEST_MESSAGE else told[:_LONGEST_MESSAGE] + "…"
-
-
-def retry_after(value: str, now: datetime) -> float | None:
-    """Read a ``Retry-After`` header, seconds or date (RFC 9110, section 10.2.3).
-
-    Args:
-        value: The header's value.
-        now: The time a date counts from, with its zone.
-
-    Returns:
-        Seconds to wait, 0 or more; None if it is not readable.
-    """
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            date = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
-    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -13,6 +13,7 @@ from ..errors import ProviderError
 from ..observability.events import AttemptEnded, CallEnded, Content, FailedOver
 from ..types import Attempt, GenerationResult, Outcome, Request, StreamChunk, Usage
 from .lane import Lane
+from .latency import milliseconds
 from .notices import Notices
 from .watch import Watch
 
@@ -82,7 +83,7 @@ class CallNotice(Watch):
     ) -> None:
         self._lane = lane
         self._held += held
-        first = _ms(opened_after) if self._streamed else None
+        first = milliseconds(opened_after) if self._streamed else None
         if request is not None:
             request.end(record, usage, first)
         if self._notices.bus.listening:
@@ -167,7 +168,7 @@ class CallNotice(Watch):
         if self._ended:
             return
         self._ended = True
-        latency = _ms(self._clock() - self._began - self._held)
+        latency = milliseconds(self._clock() - self._began - self._held)
         call = CallEnded(
             at=self._notices.wall(),
             request_id=self._request.id,
@@ -181,7 +182,7 @@ class CallNotice(Watch):
             usage=usage,
             cost_usd=cost_usd,
             latency_ms=latency or 0.0,
-            first_content_ms=_ms(self._first_content),
+            first_content_ms=milliseconds(self._first_content),
             asked_provider=self._request.provider,
             asked_model=self._request.model,
             fingerprint=self._notices.fingerprint(self._lane) if self._lane else None,
@@ -206,7 +207,3 @@ def _text_of(content: str, tool_calls: Sequence[Any]) -> str:
     if not tool_calls:
         return content
     return content + json.dumps(list(tool_calls), ensure_ascii=False, default=str)
-
-
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 3)

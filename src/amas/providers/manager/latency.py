@@ -10,6 +10,11 @@ from collections.abc import Callable
 _ROUNDING = 1e-9
 
 
+def milliseconds(seconds: float | None) -> float | None:
+    """Return a time as results and records have it; None while it is not known."""
+    return None if seconds is None else round(seconds * 1000, 3)
+
+
 class Latencies:
     """The latest latencies of one provider.
 

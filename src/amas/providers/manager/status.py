@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..types import ProviderStatus
 from .lane import Lane
+from .latency import milliseconds
 from .member import Member
 
 
@@ -32,10 +33,10 @@ def describe(member: Member, next_check: float | None = None) -> ProviderStatus:
         successes=member.successes,
         failures=member.failures,
         success_rate=member.success_rate,
-        latency_ms=_ms(member.latencies.average),
-        latency_p50_ms=_ms(member.latencies.percentile(0.5)),
-        latency_p95_ms=_ms(member.latencies.percentile(0.95)),
-        check_ms=_ms(max(checks, default=None)),
+        latency_ms=milliseconds(member.latencies.average),
+        latency_p50_ms=milliseconds(member.latencies.percentile(0.5)),
+        latency_p95_ms=milliseconds(member.latencies.percentile(0.95)),
+        check_ms=milliseconds(max(checks, default=None)),
         next_check=None if next_check is None else round(next_check, 3),
         last_error=member.last_error.message if member.last_error else None,
         retry_after=wait if wait > 0 else None,
@@ -90,7 +91,3 @@ def _trouble(member: Member, state: str) -> str | None:
     if error is None:
         return "another process has seen it fail, or somebody has set it aside"
     return error.message
-
-
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import socket
 import sys
@@ -11,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from ...base.retry_after import retry_after
 from ...secret import MASK, Secret, scrub
 from .alert import Alert
 
@@ -194,29 +193,15 @@ def slack_body(alert: Alert, source: Source) -> bytes:
     return json.dumps({"text": f":{sign}: {text}"}).encode()
 
 
-def _judge(status: int, retry_after: str, now: float) -> Reply:
+def _judge(status: int, asked: str, now: float) -> Reply:
     if status in _OK:
         return Reply(delivered=True)
     reason = f"the receiver answered {status}"
     if status in _REDIRECTS:
         reason += ", and redirects are not followed: configure the address it redirects to"
     again = status in {_TIMED_OUT, _TOO_MANY} or status >= _SERVER_ERRORS
-    return Reply(
-        delivered=False, again=again, reason=reason, retry_after=_wait_asked(retry_after, now)
-    )
-
-
-def _wait_asked(value: str, now: float) -> float | None:
-    """Read a ``Retry-After`` header, seconds or date (RFC 9110, section 10.2.3)."""
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            date = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - now
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    wait = retry_after(asked, datetime.fromtimestamp(now, UTC))
+    return Reply(delivered=False, again=again, reason=reason, retry_after=wait)
 
 
 def _iso(at: float) -> str:
