@@ -1,8 +1,14 @@
-"""Every row of the catalogue against a real server, in a hostile environment."""
+"""Every row of the catalogue, and of every file in configs/, against a real server, in a hostile environment."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,17 +17,23 @@ import httpx
 import pytest
 import pytest_asyncio
 from blockbuster import BlockBuster
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from amas.config.provider_settings import load_settings
 from amas.providers import (
+    AuthenticationError,
     LiteLLMProvider,
     ProviderConfig,
     ProviderConfigError,
     ProviderUnavailableError,
+    RateLimitError,
     StreamInterruptedError,
 )
 from amas.providers.llm.catalog import CatalogEntry, load_catalog
 from amas.providers.llm.http_client import NotingTransport
 from amas.providers.llm.litellm_runtime import load_runtime
+from amas.providers.secret import reveal
 from amas.providers.testing.upstream import RecordedRequest, Upstream
 
 # LiteLLM under measurement takes twice as long; the adapter is measured by tests of its own.
@@ -37,9 +49,97 @@ TOOL = {
 KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 
 
+# Where the clouds' SDKs, and LiteLLM for them, look for an identity and an address.
+CLOUD_VARIABLES = [
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION"),
+    *("AWS_REGION_NAME", "AWS_PROFILE", "AWS_PROFILE_NAME", "AWS_ROLE_NAME", "AWS_SESSION_NAME"),
+    *("AWS_WEB_IDENTITY_TOKEN", "AWS_EXTERNAL_ID", "AWS_BEARER_TOKEN_BEDROCK"),
+    *("AZURE_AD_TOKEN", "AZURE_OPENAI_AD_TOKEN", "AZURE_TENANT_ID", "AZURE_CLIENT_ID"),
+    *("AZURE_CLIENT_SECRET", "AZURE_USERNAME", "AZURE_PASSWORD", "AZURE_API_VERSION"),
+    *("VERTEXAI_PROJECT", "VERTEXAI_LOCATION", "VERTEX_LOCATION", "GOOGLE_CLOUD_PROJECT"),
+]
+CLOUD_ADDRESSES = [
+    *("AWS_BEDROCK_RUNTIME_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_STS_ENDPOINT"),
+    *("AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+    *("AZURE_AUTHORITY_HOST", "VERTEXAI_API_BASE", "VERTEX_API_BASE", "GCE_METADATA_HOST"),
+]
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+TOKEN = "token-of-upstream"
+
+
+NEEDY = [row for row in ROWS if row.key == "required" or row.cloud]
+KEYLESS = [row for row in ROWS if row not in NEEDY]
+# One row of each kind that LiteLLM tells apart.
+VENDORS = list({row.litellm_provider: row for row in ROWS}.values())
+
+
 def row_id(entry: CatalogEntry) -> str:
     """Name a test by its row."""
     return entry.name
+
+
+@cache
+def private_key() -> str:
+    """Make the private key of a Google account; slow, so once."""
+    key = rsa.generate_private_key(65537, 1024)
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(
+        serialization.Encoding.PEM, form, serialization.NoEncryption()
+    ).decode()
+
+
+def google_account(url: str) -> str:
+    """Write the credentials file of a Google account whose tokens come from a server."""
+    fields = {"client_email": "robot@example.com", "private_key_id": "1", "token_uri": url}
+    return json.dumps({"type": "service_account", "private_key": private_key(), **fields})
+
+
+CLOUD_OPTIONS = {
+    None: {},
+    "aws": {"aws_region_name": "us-east-1"},
+    "azure": {"api_version": "2024-10-21"},
+    "google": {"vertex_project": "ours", "vertex_location": "us-east5"},
+}
+
+
+def of_catalogue(entry: CatalogEntry) -> ProviderConfig:
+    """Configure a row with the vendor's own address, or one in its form."""
+    return ProviderConfig(
+        entry.name,
+        api_key=None if entry.cloud == "google" else KEY,
+        base_url=entry.base_url or "https://ours.example.com",
+        model=None if entry.default_model else "test-model",
+        options=CLOUD_OPTIONS[entry.cloud],
+        timeout=5,
+    )
+
+
+def fake_value(variable: str) -> str:
+    """Make up what a variable of a configuration may hold."""
+    for word, value in (
+        ("JSON", google_account("https://oauth2.example.com/token")),
+        ("REDIS", "redis://127.0.0.1:1/0"),
+        ("WEBHOOK", "https://hooks.example.com"),
+        ("URL", "https://ours.example.com/v1"),
+    ):
+        if word in variable:
+            return value
+    return f"{KEY}-{variable.lower().replace('_', '-')}"
+
+
+def of_file(path: Path) -> list[ProviderConfig]:
+    """Load a file with all its variables set, and return the providers that are enabled."""
+    names = re.findall(r"\$\{(\w+)\}", path.read_text(encoding="utf-8"))
+    settings = load_settings(path, environ={name: fake_value(name) for name in names})
+    assert settings.disabled == {}
+    return [config for config in settings.provider_configs() if config.enabled]
+
+
+CASES = [pytest.param(of_catalogue(entry), id=entry.name) for entry in ROWS] + [
+    pytest.param(config, id=f"{path.name}-{config.name}")
+    for path in CONFIGS
+    for config in of_file(path)
+]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +170,9 @@ def _fresh(up: Upstream, elsewhere: Upstream, no_blocking: BlockBuster) -> None:
 
 
 @pytest.fixture
-def hostile_environment(elsewhere: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+def hostile_environment(
+    elsewhere: Upstream, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Set every variable that anybody reads a key or an address from to foreign ones."""
     keys = {"OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "LITELLM_PROXY_API_KEY"}
     addresses = {
@@ -91,6 +193,17 @@ def hostile_environment(elsewhere: Upstream, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv(name, f"{FOREIGN}-account")
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"X-Account: {FOREIGN}\nAuthorization: {FOREIGN}")
     monkeypatch.setenv("USE_LITELLM_PROXY", "True")
+    for name in CLOUD_VARIABLES:
+        monkeypatch.setenv(name, FOREIGN)
+    for name in CLOUD_ADDRESSES:
+        monkeypatch.setenv(name, elsewhere.url)
+    account = tmp_path / "account.json"
+    account.write_text(google_account(f"{elsewhere.url}/token"))
+    login = tmp_path / "credentials"
+    login.write_text(f"[default]\naws_access_key_id={FOREIGN}\naws_secret_access_key={FOREIGN}\n")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(account))
+    monkeypatch.setenv("VERTEXAI_CREDENTIALS", str(account))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(login))
 
 
 @pytest.fixture
@@ -136,18 +249,32 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return addresses
 
 
+def provider_of(up: Upstream, config: ProviderConfig) -> LiteLLMProvider:
+    """Configure a provider as it is, but with the upstream for its host and its token endpoint."""
+    path = urlsplit(LiteLLMProvider(with_account(up, config)).target.base_url).path
+    moved = replace(with_account(up, config), base_url=up.url + path, allowed_hosts=(), proxy=None)
+    return LiteLLMProvider(moved)
+
+
+def with_account(up: Upstream, config: ProviderConfig) -> ProviderConfig:
+    """Give a Google account tokens of the upstream."""
+    if "vertex_project" not in config.options:
+        return config
+    account = {"vertex_credentials": google_account(f"{up.url}/token")}
+    return replace(config, options={**config.options, **account})
+
+
 def provider_at(
     up: Upstream, entry: CatalogEntry, key: str | None = KEY, path: str | None = None
 ) -> LiteLLMProvider:
     """Configure a row with the vendor's own path, or another, on the upstream's host."""
-    config = ProviderConfig(
-        entry.name,
-        api_key=key,
-        base_url=up.url + (urlsplit(entry.base_url or "").path if path is None else path),
-        model=None if entry.default_model else "test-model",
-        timeout=5,
-    )
-    return LiteLLMProvider(config)
+    config = replace(with_account(up, of_catalogue(entry)), base_url=f"{up.url}{path or ''}")
+    if path is None:
+        config = replace(config, base_url=up.url + urlsplit(entry.base_url or "").path)
+    if entry.cloud == "google" and key is None:
+        places = {"vertex_project": "ours", "vertex_location": "us-east5"}
+        return LiteLLMProvider(replace(config, options=places))
+    return LiteLLMProvider(config if entry.cloud == "google" else replace(config, api_key=key))
 
 
 def credentials(request: RecordedRequest) -> dict[str, str]:
@@ -161,27 +288,43 @@ def text_of(request: RecordedRequest) -> str:
     return f"{request.path} {query} {headers} {request.body.decode()}"
 
 
-def expected_credentials(entry: CatalogEntry, request: RecordedRequest) -> dict[str, str]:
-    """Return the header that a row's documentation names, with our key."""
-    # Embeddings of all vendors go to an OpenAI-compatible address, which takes a bearer token.
-    if entry.auth_header == "authorization" or request.endpoint == "embeddings":
-        return {"authorization": f"Bearer {KEY}"}
-    return {entry.auth_header: KEY}
+def assert_own_credentials(provider: LiteLLMProvider, request: RecordedRequest) -> None:
+    """See that a request shows what the configuration says, where the documentation says."""
+    target, key = provider.target, provider.config.key_value
+    if target.cloud == "google":
+        found = {name: shown for name, shown in credentials(request).items() if shown != "none"}
+        assert found == {"authorization": f"Bearer {TOKEN}"}
+    elif target.cloud == "aws" and key is None:
+        assert credentials(request).keys() == {"authorization"}
+        assert request.credential == reveal(provider.config.options)["aws_access_key_id"]
+    elif key in {None, "none"}:
+        assert request.credential in {None, "none"}
+    else:
+        name = target.entry.auth_header if target.entry else "authorization"
+        if request.endpoint == "embeddings" and target.for_embeddings() is not target:
+            # To an OpenAI-compatible address, which takes a bearer token.
+            name = "authorization"
+        shown = f"Bearer {key}" if name == "authorization" else key
+        assert credentials(request) == {name: shown}
+        assert text_of(request).count(str(key)) == 1
 
 
 @pytest.mark.usefixtures("hostile_environment", "hostile_globals")
-@pytest.mark.parametrize("entry", ROWS, ids=row_id)
-async def test_own_key_to_own_address(
-    entry: CatalogEntry, up: Upstream, elsewhere: Upstream, sent: list[str]
+@pytest.mark.parametrize("config", CASES)
+async def test_contract(
+    config: ProviderConfig, up: Upstream, elsewhere: Upstream, sent: list[str]
 ) -> None:
-    """Whatever surrounds it, each call is one request with our key, by our client, to our host."""
-    provider = provider_at(up, entry)
+    """Every provider answers, streams, lists, embeds and fails as it should, with its own key at its own address."""
+    provider = provider_of(up, config)
     target = provider.target
     assert await provider.initialize(), provider.last_error
     try:
         answer = await provider.generate("hello there", system_prompt="be brief")
         pieces = [chunk async for chunk in provider.stream("hello there")]
         vectors = await provider.embed(["one", "two"]) if target.embedding_model else None
+        asked = list(up.requests)
+        listed = await provider.list_models()
+        failures = await failures_of(provider, up)
     finally:
         await provider.shutdown()
     assert answer["content"] == "ours says: hello there"
@@ -189,25 +332,53 @@ async def test_own_key_to_own_address(
     assert len(pieces) > 1
     assert [piece.finish_reason for piece in pieces if piece.finish_reason] == ["stop"]
     assert vectors is None or [len(vector) for vector in vectors["embeddings"]] == [8, 8]
+    assert listed == ["test-model" if target.models_url else provider.model]
+    assert failures == [AuthenticationError, RateLimitError, ProviderUnavailableError] * 2
 
     assert elsewhere.requests == []
-    asked = list(up.requests)
-    assert [request.path for request in asked] == sent
+    assert [request.path for request in up.requests] == sent
+    assert all(FOREIGN not in text_of(request) for request in up.requests)
+    asked = [request for request in asked if request.endpoint != "token"]
     if target.models_url:
         assert asked[0].path == urlsplit(target.models_url).path
-        assert credentials(asked[0]) == expected_credentials(entry, asked[0])
-        assert FOREIGN not in text_of(asked.pop(0))
+        assert_own_credentials(provider, asked.pop(0))
     endpoints = ["chat", "chat", "embeddings"] if target.embedding_model else ["chat", "chat"]
     assert [request.endpoint for request in asked] == endpoints
     for request in asked:
         assert request.path.startswith(urlsplit(target.base_url).path)
-        assert credentials(request) == expected_credentials(entry, request)
-        assert text_of(request).count(KEY) == 1
-        assert FOREIGN not in text_of(request)
+        assert_own_credentials(provider, request)
         assert request.endpoint == "embeddings" or request.model == target.model
 
 
-@pytest.mark.parametrize("entry", {row.litellm_provider: row for row in ROWS}.values(), ids=row_id)
+FAULTS: dict[str, dict[str, Any]] = {
+    "refuse me": {"status": 401},
+    "slow me down": {"status": 429, "retry_after": 7},
+    "be down": {"status": 503},
+}
+
+
+async def failures_of(provider: LiteLLMProvider, up: Upstream) -> list[type[BaseException]]:
+    """Provoke the faults, whole and streamed, at the same time; return what is raised."""
+
+    async def streamed(prompt: str) -> None:
+        async for _ in provider.stream(prompt):
+            raise AssertionError("there is nothing to stream")
+
+    for prompt, fault in FAULTS.items():
+        up.fault(times=None, match=_with_prompt(prompt), **fault)
+    raised = await asyncio.gather(
+        *map(provider.generate, FAULTS), *map(streamed, FAULTS), return_exceptions=True
+    )
+    limited = [error for error in raised if isinstance(error, RateLimitError)]
+    assert [error.retry_after for error in limited] == [7, 7]
+    return [type(error) for error in raised if isinstance(error, BaseException)]
+
+
+def _with_prompt(prompt: str) -> Callable[[RecordedRequest], bool]:
+    return lambda request: prompt.encode() in request.body
+
+
+@pytest.mark.parametrize("entry", VENDORS, ids=row_id)
 async def test_truncated_stream_is_noticed(entry: CatalogEntry, up: Upstream) -> None:
     """Of no vendor a stream passes for complete that ends without saying so."""
     provider = provider_at(up, entry)
@@ -219,7 +390,7 @@ async def test_truncated_stream_is_noticed(entry: CatalogEntry, up: Upstream) ->
 
 
 @pytest.mark.usefixtures("hostile_environment", "hostile_globals")
-@pytest.mark.parametrize("entry", [row for row in ROWS if row.key == "required"], ids=row_id)
+@pytest.mark.parametrize("entry", NEEDY, ids=row_id)
 async def test_nothing_is_sent_without_a_key(
     entry: CatalogEntry, up: Upstream, elsewhere: Upstream
 ) -> None:
@@ -228,9 +399,13 @@ async def test_nothing_is_sent_without_a_key(
     assert await provider.initialize() is False
     error = provider.last_error
     assert isinstance(error, ProviderConfigError)
-    assert error.field == "api_key"
-    assert f'api_key: "${{{entry.env[0] if entry.env else "THE_API_KEY"}}}"' in error.message
-    assert (entry.docs or "") in error.message
+    if entry.cloud == "google":
+        assert error.field == "options.vertex_credentials"
+        assert "file:/path" in error.message
+    else:
+        assert error.field == "api_key"
+        assert f'api_key: "${{{entry.env[0] if entry.env else "THE_API_KEY"}}}"' in error.message
+        assert (entry.docs or "") in error.message
     with pytest.raises(ProviderConfigError):
         await provider.generate("hello")
     with pytest.raises(ProviderConfigError):
@@ -242,7 +417,7 @@ async def test_nothing_is_sent_without_a_key(
 
 
 @pytest.mark.usefixtures("hostile_environment", "hostile_globals")
-@pytest.mark.parametrize("entry", [row for row in ROWS if row.key != "required"], ids=row_id)
+@pytest.mark.parametrize("entry", KEYLESS, ids=row_id)
 async def test_no_key_is_borrowed(
     entry: CatalogEntry, up: Upstream, elsewhere: Upstream, sent: list[str]
 ) -> None:

@@ -52,7 +52,7 @@ providers:
             model: azure/x
             base_url: https://x.example
             proxy: http://user:word@proxy:1
-            options: {client_secret: "opaque-option", api_version: "1"}
+            options: {signing_secret: "opaque-option", api_version: "1"}
         local:
 # The end.
 """
@@ -396,7 +396,7 @@ def test_encrypt_seals_every_plain_key(house: House) -> None:
     assert len(house.changed()) == 4
     assert {name: key for name, key in house.keys().items() if key} == before
     settings = load_settings(house.config, environ={}, sealed=house._opener)
-    assert settings.llm["azure"].options["client_secret"] == "opaque-option"
+    assert settings.llm["azure"].options["signing_secret"] == "opaque-option"
     assert settings.llm["azure"].proxy == "http://user:word@proxy:1"
     assert "no key stands there as plain text" in house.run("encrypt").err
 
@@ -418,11 +418,11 @@ def test_a_value_can_be_made_for_pasting(house: House, fake_key: str) -> None:
     house.config.write_text(TEXT.replace("opaque-literal", done.out.strip()))
     assert house.keys()["anthropic"] == fake_key
     option = house.run(
-        *("encrypt", "--print", "azure", "--field", "options.client_secret"), given=fake_key
+        *("encrypt", "--print", "azure", "--field", "options.signing_secret"), given=fake_key
     )
     house.config.write_text(TEXT.replace("opaque-option", option.out.strip()))
     settings = load_settings(house.config, environ={}, sealed=house._opener)
-    assert settings.llm["azure"].options["client_secret"] == fake_key
+    assert settings.llm["azure"].options["signing_secret"] == fake_key
 
 
 # --- list -----------------------------------------------------------------------------------------
@@ -452,7 +452,7 @@ def test_list_shows_how_keys_are_kept_and_never_a_key(house: House, fake_key: st
         "several.api_keys[0]": "plain text",
         "several.api_keys[1]": "file",
         "azure.proxy": "plain text",
-        "azure.options.client_secret": "plain text",
+        "azure.options.signing_secret": "plain text",
         "g.api_key": "none",
         "k.api_key": "keyring",
         "None.alerts.webhook": "${VAR}",

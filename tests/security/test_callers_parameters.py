@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from typing_extensions import override
 
 from amas.providers import InvalidRequestError, LiteLLMProvider, ProviderConfig, ProviderManager
+from amas.providers.base.model_names import model_problem
 from amas.providers.llm import litellm_provider
 from amas.providers.llm.catalog import CatalogEntry, load_catalog
 from amas.providers.llm.http_client import NotingTransport
 from amas.providers.manager.routing import make_request
 from amas.providers.security import requests
 from amas.providers.security.egress import Egress
-from amas.providers.security.requests import ROUTING, RequestRules, inspect_call, model_problem
+from amas.providers.security.requests import ROUTING, RequestRules, inspect_call
 from amas.providers.testing import FakeProvider
 
 FORBID = RequestRules(media_urls="forbid")

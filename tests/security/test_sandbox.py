@@ -34,7 +34,7 @@ from amas.providers import (
     RateLimitError,
     StreamInterruptedError,
 )
-from amas.providers.security.sandbox import calls, kernel, landlock, limits, process
+from amas.providers.security.sandbox import calls, kernel, landlock, limits, process, spawning
 from amas.providers.security.sandbox.provider import SandboxedProvider
 from amas.providers.security.sandbox.server import WINDOW
 from amas.providers.testing import FakeProvider
@@ -462,9 +462,9 @@ async def test_a_folder_is_cleared_whatever_is_in_it(make: Make, puppet: Path, c
 def test_what_does_not_clear_away_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an error: there is nobody to handle it."""
     monkeypatch.setenv("PATH", "/no/such/place")
-    monkeypatch.setattr(process, "_kill", lambda *_given: None)
+    monkeypatch.setattr(spawning, "kill_group", lambda *_given: None)
     monkeypatch.setattr(shutil, "rmtree", lambda *_given, **_more: None)
-    process._clear_away(0, str(tmp_path))
+    spawning.clear_away(0, str(tmp_path))
     assert tmp_path.exists()
 
 
@@ -646,7 +646,7 @@ async def test_a_malformed_message_ends_the_process(make: Make, message: str) ->
         ("dies", ProviderUnavailableError, "ended with status 7"),
         ("hangs", ProviderTimeoutError, "no answer within"),
         ("Unready", ProviderUnavailableError, "does not say why"),
-        ("missing", ProviderConfigError, "cannot be used: AttributeError"),
+        ("missing", ProviderConfigError, "cannot be used: module 'puppet' has no"),
         ("os.getcwd", ProviderConfigError, "TypeError"),
         ("json.JSONDecoder", ProviderConfigError, "cannot be used"),
     ],

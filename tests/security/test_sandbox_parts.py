@@ -662,8 +662,8 @@ def test_a_child_without_a_service_leaves(
 @pytest.mark.parametrize(
     ("factory", "what"),
     [
-        ("no_such_module:X", "ModuleNotFoundError"),
-        ("os:no_such_thing", "AttributeError"),
+        ("no_such_module:X", "there is no module 'no_such_module'"),
+        ("os:no_such_thing", "module 'os' has no 'no_such_thing'"),
         ("builtins:id", "makes a int, not a ProviderBase"),
         ("amas.providers.llm.litellm_provider:LiteLLMProvider", "model"),
     ],

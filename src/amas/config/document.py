@@ -6,8 +6,9 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any, Final, TypeAlias
 
 from ..providers.errors import ProviderConfigError
@@ -29,18 +30,56 @@ _MAX_NAME: Final = 64
 _MAX_HINTS: Final = 50
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 # Below these sections the keys are names of the user's choice, up to 64 characters.
-_NAMED: Final = (("llm",), ("security", "access"))
+_NAMED: Final = (("llm",), ("models",), ("security", "access"))
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a part of a configuration was read from.
+
+    Args:
+        name: Path of the file as the user gave it, fit for a terminal; ``${NAME}`` of a
+            variable; None for a mapping.
+        folder: Where relative paths in it begin.
+        rank: Its number among the layers of a configuration, the lowest first.
+        lines: Whether places in it are told by line and column.
+    """
+
+    name: str | None
+    folder: str = ""
+    rank: int = 0
+    lines: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where something stands: line and column, both from 1.
 
-    A mapping has no lines; there ``line`` counts its entries, for the order only.
+    A mapping and a variable have no lines; in a mapping ``line`` counts the entries, for the
+    order only.
+
+    Args:
+        line: The line.
+        column: The column.
+        source: What it stands in, where that is not what the whole document was read from.
     """
 
     line: int
     column: int = 0
+    source: Source | None = None
+
+    def within(self, source: Source) -> Place:
+        """Return the same place of a layer.
+
+        Args:
+            source: What the layer was read from, where the place itself does not know better.
+        """
+        own = source if self.source is None else replace(self.source, rank=source.rank)
+        return replace(self, source=own)
+
+    def order(self) -> tuple[int, int, int]:
+        """Return what places are sorted by: the layer, then line and column."""
+        return (self.source.rank if self.source else 0, self.line, self.column)
 
 
 START: Final = Place(1, 1)
@@ -51,16 +90,44 @@ class Document:
 
     Args:
         name: Path of the file as the user gave it; None for a mapping.
+
+    Attributes:
+        source: What it was read from; of several layers, the one that was asked for.
+        data: Its data.
     """
 
     def __init__(self, name: str | None) -> None:
-        self.name = None if name is None else printable(name)
+        self.source = (
+            Source(None) if name is None else Source(printable(name), str(PurePath(name).parent))
+        )
         self.data: Any = None
         self._keys: dict[Path, Place] = {}
         self._values: dict[Path, Place] = {}
         self._problems: list[tuple[Place, str]] = []
         self._warnings: list[tuple[Place, str]] = []
         self._hints = 0
+
+    @property
+    def name(self) -> str | None:
+        """Path of the file, fit for a terminal; None for a mapping."""
+        return self.source.name
+
+    def source_of(self, path: Path) -> Source:
+        """Return what an entry was read from."""
+        return self.place(path).source or self.source
+
+    def take_notes(self, other: Document, source: Source) -> None:
+        """Take over the problems and warnings of another document.
+
+        Args:
+            other: The other document.
+            source: What it was read from.
+        """
+        for mine, theirs in (
+            (self._problems, other._problems),
+            (self._warnings, other._warnings),
+        ):
+            mine += [(place.within(source), text) for place, text in theirs]
 
     def mark(self, path: Path, *, key: Place, value: Place) -> None:
         """Remember where an entry and its value stand."""
@@ -124,7 +191,7 @@ class Document:
 
     def error(self) -> ProviderConfigError:
         """Make the one error that has all problems, in their order in the source."""
-        ordered = sorted(dict.fromkeys(self._problems))
+        ordered = _in_order(dict.fromkeys(self._problems))
         lines = [self._line(place, text) for place, text in ordered[:_MAX_PROBLEMS]]
         rest = ordered[_MAX_PROBLEMS:]
         if rest:
@@ -143,10 +210,22 @@ class Document:
     @property
     def warnings(self) -> tuple[str, ...]:
         """The warnings, in their order in the source."""
-        return tuple(scrub(self._line(place, text)) for place, text in sorted(self._warnings))
+        return tuple(scrub(self._line(place, text)) for place, text in _in_order(self._warnings))
 
     def _line(self, place: Place, text: str) -> str:
-        return text if self.name is None else f"{self.name}:{place.line}:{place.column}: {text}"
+        where = self.where(place)
+        return f"{where}: {text}" if where else text
+
+    def where(self, place: Place) -> str | None:
+        """Return a place as messages have it, such as ``c.yaml:3:5``; None in a mapping."""
+        source = place.source or self.source
+        if source.name is None or not source.lines:
+            return source.name
+        return f"{source.name}:{place.line}:{place.column}"
+
+
+def _in_order(notes: Iterable[tuple[Place, str]]) -> list[tuple[Place, str]]:
+    return sorted(notes, key=lambda note: (note[0].order(), note[1]))
 
 
 def printable(text: str) -> str:
@@ -213,7 +292,7 @@ def describe(value: object) -> str:
     Never call it for a field where a text is right: the text may be a secret.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
+        return f"{value:.15g}" if isinstance(value, float) else str(value)
     if type(value) is str and len(value) <= _MAX_VALUE:
         return repr(value)
     return "this text" if isinstance(value, str) else kind(value)

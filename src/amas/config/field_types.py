@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from ..providers.base.provider_config import POLICY_OUTCOMES, key_problem
+from ..providers.base.provider_config import ADAPTER, POLICY_OUTCOMES, key_problem
 from ..providers.secret import Secret
 from ..providers.types import (
     Capability,
@@ -168,6 +168,12 @@ def _master_keys(value: object) -> object:
     return value if isinstance(value, list | tuple) else (_master_key(value),)
 
 
+def _adapter(text: str) -> str:
+    if not ADAPTER.fullmatch(text):
+        raise PydanticCustomError("adapter", "must have the form package.module:Class")
+    return text
+
+
 def _state(text: str) -> str:
     if text != "memory" and not _is_address(text, ("redis", "rediss")):
         raise PydanticCustomError(
@@ -176,7 +182,42 @@ def _state(text: str) -> str:
     return text
 
 
-_Reference = Annotated[str, Field(pattern=r"\$\{")]
+# What the JSON schema shows: it sees a text as it is written, so that a reference is one.
+REFERENCE_PATTERN: Final = r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^{}]*)?\}"
+"""What a text has that a variable, or what there is instead of it, stands in."""
+
+
+def text_like(pattern: str, message: str) -> Any:
+    """Return the schema of texts like a pattern, with what editors say of any other.
+
+    Args:
+        pattern: A regular expression of Python's and JavaScript's.
+        message: What is right.
+    """
+    return Annotated[
+        str, Field(pattern=pattern, json_schema_extra={"patternErrorMessage": message})
+    ]
+
+
+_Reference = Annotated[str, Field(pattern=REFERENCE_PATTERN)]
+_Kept: Final = r"^\s*(enc|file|keyring):"
+_KeyInput = text_like(
+    rf"^[!-~]+$|{_Kept}", "Must be one word, and best a reference: ${VAR}, file: or keyring:."
+)
+_AddressInput = text_like(
+    rf"^[Hh][Tt][Tt][Pp][Ss]?://\S+$|{_Kept}",
+    "Must be an address with http:// or https://, or a reference.",
+)
+_StateInput = text_like(
+    r"^\s*memory\s*$|^\s*[Rr][Ee][Dd][Ii][Ss]{1,2}://\S+\s*$",
+    "Must be memory, or an address with redis:// or rediss://.",
+)
+_PrefixInput = text_like(
+    r"^\s*[A-Za-z0-9._:-]{1,128}\s*$", "Must have nothing but letters, digits and . _ - :."
+)
+_TextInput = text_like(r"\S", "Must not be empty.")
+_FilledInput = Annotated[str, Field(min_length=1)]
+_AdapterInput = Annotated[str, Field(pattern=rf"^\s*{ADAPTER.pattern}\s*$|\$\{{")]
 _AboveZero = Annotated[float, Field(gt=0, le=_DAY, allow_inf_nan=False)]
 _FromZero = Annotated[float, Field(ge=0, le=_DAY, allow_inf_nan=False)]
 _Money = Annotated[float, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
@@ -212,20 +253,37 @@ HedgeDelay = Annotated[
     float | Literal["p95"],
     PlainValidator(_hedge_delay, json_schema_input_type=Literal["p95"] | _AboveZero | _Reference),
 ]
-Text = Annotated[_Texts, BeforeValidator(as_text, json_schema_input_type=_Texts)]
-State = Annotated[Text, AfterValidator(_state)]
-Prefix = Annotated[Text, AfterValidator(_prefix)]
-SecretText = Annotated[Secret, PlainValidator(_secret, json_schema_input_type=str)]
-Webhook = Annotated[SecretText, AfterValidator(_webhook)]
+Text = Annotated[_Texts, BeforeValidator(as_text, json_schema_input_type=_TextInput)]
+State = Annotated[
+    _Texts, BeforeValidator(as_text, json_schema_input_type=_StateInput), AfterValidator(_state)
+]
+Adapter = Annotated[
+    _Texts,
+    BeforeValidator(as_text, json_schema_input_type=_AdapterInput),
+    AfterValidator(_adapter),
+]
+Prefix = Annotated[
+    _Texts, BeforeValidator(as_text, json_schema_input_type=_PrefixInput), AfterValidator(_prefix)
+]
+SecretText = Annotated[Secret, PlainValidator(_secret, json_schema_input_type=_KeyInput)]
+Webhook = Annotated[
+    Secret,
+    PlainValidator(_secret, json_schema_input_type=_AddressInput),
+    AfterValidator(_webhook),
+]
 MasterKeys = Annotated[
-    tuple[Annotated[Secret, PlainValidator(_master_key, json_schema_input_type=str)], ...],
+    tuple[Annotated[Secret, PlainValidator(_master_key, json_schema_input_type=_FilledInput)], ...],
     Field(strict=False),
     AfterValidator(_without_left_out),
-    BeforeValidator(_master_keys, json_schema_input_type=str | list[str]),
+    BeforeValidator(_master_keys, json_schema_input_type=_FilledInput | list[_FilledInput]),
 ]
-Proxy = Annotated[SecretText, AfterValidator(_proxy)]
+Proxy = Annotated[
+    Secret,
+    PlainValidator(_secret, json_schema_input_type=_AddressInput),
+    AfterValidator(_proxy),
+]
 Keys = Annotated[
-    tuple[Annotated[Secret, PlainValidator(_key, json_schema_input_type=str)], ...],
+    tuple[Annotated[Secret, PlainValidator(_key, json_schema_input_type=_KeyInput)], ...],
     Field(strict=False),
     AfterValidator(_without_left_out),
 ]

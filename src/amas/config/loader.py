@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
+from ..providers.base.options import OptionsError
 from ..providers.base.provider_config import ProviderConfig
 from ..providers.errors import ProviderConfigError
 from ..providers.secret import Secret
 from ..providers.types import Price, SandboxLimits
-from .document import Document, Path, kind, label
+from .cross_checks import MASTER_KEY_VARIABLE, CrossChecks
+from .document import Document, kind, label
 from .manager_schema import ManagerSettings
 from .migration_schema import MigrationSettings, long_form
+from .model_aliases import Rows, read_aliases
 from .observability_schema import (
     AlertSettings,
     AuditSettings,
     MetricsSettings,
     TracingSettings,
 )
+from .option_problems import report_options
 from .provider_schema import ProviderSettings
 from .references import Opener
 from .resolution import Resolver
-from .section import Section
+from .section import NAME, Section
 from .security_schema import SecuritySettings
 from .validation import unknown_key, validate
 
 Sealed: TypeAlias = Callable[[Sequence[Secret]], Opener]
 """Makes what opens ``enc:`` values from the master keys; raises ProviderConfigError if one is bad."""
 
-MASTER_KEY_VARIABLE: Final = "AMAS_MASTER_KEY"
-"""Where the master key is looked for if ``security.master_key`` is not set."""
-
 _SectionT = TypeVar("_SectionT", bound=Section)
 
-_SECTIONS: Final = (
+SECTIONS: Final = (
     "manager",
     "security",
     "audit",
@@ -43,10 +43,10 @@ _SECTIONS: Final = (
     "alerts",
     "migration",
     "llm",
+    "models",
 )
-_MAX_PROVIDERS: Final = 1_000
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_PATTERN: Final = re.compile(r"[*?\[]")
+_TELLTALE: Final = ("api_key", "base_url", "model", "provider")
+MAX_PROVIDERS: Final = 1_000
 
 
 def to_config(
@@ -81,6 +81,18 @@ class _Candidate(NamedTuple):
     disabled: str | None
 
 
+def _with_unknown(
+    resolved: dict[str, Any], raw: Mapping[str, Any], model: type[Section]
+) -> dict[str, Any]:
+    """Put back what was left out for its missing variable though it is no field at all."""
+    return dict.fromkeys(raw.keys() - model.model_fields.keys()) | resolved
+
+
+def _is_row(value: object) -> bool:
+    """Whether it looks like a provider, whatever it is called."""
+    return isinstance(value, dict) and not value.keys().isdisjoint(_TELLTALE)
+
+
 class Loader:
     """Takes a document through its stages: resolve, check each section, check them together.
 
@@ -98,6 +110,7 @@ class Loader:
         self._known = known_providers
 
         self._resolved: dict[str, Any] = {}
+        self._enabled: dict[str, ProviderConfig] = {}
 
     def load(
         self, check: Callable[[ProviderConfig], None] | None, sealed: Sealed | None = None
@@ -132,9 +145,13 @@ class Loader:
                 self._check(_Candidate(name, provider, manager.max_retries, reason), check)
             if reason:
                 disabled[name] = reason
-        self._check_together(manager, providers)
-        self._check_audit(audit, security)
-        self._check_idle(audit, metrics, tracing)
+        together = CrossChecks(self._document, providers)
+        rows = Rows(providers, self._enabled, check, together.not_configured)
+        models = read_aliases(data.get("models"), self._document, self._resolver, rows)
+        together.breaker(manager.circuit_breaker)
+        together.names(self._resolved)
+        together.audit(audit, security)
+        together.idle(audit, metrics, tracing)
         self._resolver.report_plaintext(security.plaintext_keys)
         if not any(provider.enabled for provider in llm.values()):
             self._document.warn(("llm",), "no provider is enabled; add one, or set what is missing")
@@ -148,40 +165,12 @@ class Loader:
             "alerts": alerts,
             "migration": migration,
             "llm": llm,
+            "models": models,
             "disabled": disabled,
             "source": self._document.name,
             "warnings": self._document.warnings,
+            "files": self._resolver.files,
         }
-
-    def _check_audit(self, audit: AuditSettings | None, security: SecuritySettings) -> None:
-        if audit is not None and audit.path is not None and not security.master_key:
-            self._document.problem(
-                ("audit", "path"),
-                "needs security.master_key: the records are chained with a key that is derived"
-                " from it; make one with `amas-providers keys generate-master`, and set"
-                f" {MASTER_KEY_VARIABLE}; or leave path out, and the records go to the logger"
-                " amas.audit",
-            )
-
-    def _check_idle(
-        self, audit: AuditSettings | None, metrics: MetricsSettings, tracing: TracingSettings
-    ) -> None:
-        """Warn of what is written and does nothing, unless it was switched off in so many words."""
-        idle = {
-            ("audit", "content"): audit is not None
-            and audit.path is None
-            and audit.content != "none"
-            and "without audit.path, and the logger amas.audit gets no content",
-            ("metrics", "port"): "enabled" not in metrics.model_fields_set
-            and metrics.port is not None
-            and "unless metrics.enabled is true",
-            ("tracing", "propagate"): "enabled" not in tracing.model_fields_set
-            and tracing.propagate
-            and "unless tracing.enabled is true",
-        }
-        for path, why in idle.items():
-            if why:
-                self._document.warn(path, f"has no effect {why}")
 
     def load_security(self) -> tuple[SecuritySettings, tuple[str, ...]]:
         """Check the section ``security`` alone.
@@ -213,10 +202,11 @@ class Loader:
         if not isinstance(data, dict):
             self._document.problem((), f"must be a mapping, not {kind(data)}; begin with `llm:`")
             raise self._document.error()
-        for key in data.keys() - set(_SECTIONS):
-            text = unknown_key(key, list(_SECTIONS), self._document)
-            if key in self._known:
-                text = f"unknown key; providers go under providers.llm: did you mean llm.{key}?"
+        for key in data.keys() - set(SECTIONS):
+            text = unknown_key(key, ["extends", *SECTIONS], self._document)
+            if key in self._known or _is_row(data[key]):
+                shown = label(key)
+                text = f"unknown key; providers go under providers.llm: did you mean llm.{shown}?"
             self._document.problem((key,), text, at_key=True)
         return data
 
@@ -227,12 +217,14 @@ class Loader:
         if value is None:  # also a section whose lines are all comments
             return None
         if isinstance(value, dict):
-            value = self._resolved[name] = self._resolver.section(name, value)
+            resolved = self._resolved[name] = self._resolver.section(name, value)
+            value = _with_unknown(resolved, value, model)
         return validate(model, value, (name,), self._document)
 
     def _security(self, data: Mapping[str, Any], sealed: Sealed | None) -> SecuritySettings:
         """Check ``security``, and set up what opens the ``enc:`` values of the sections after it."""
-        written = data.get("security") or {}
+        written = data.get("security")
+        written = {} if written is None else written
         chosen = not isinstance(written, dict) or written.get("master_key") is not None
         if not chosen:
             written = written | {"master_key": f"${{{MASTER_KEY_VARIABLE}:-}}"}
@@ -280,13 +272,13 @@ class Loader:
             text = f"must be a mapping, not {kind(data)}; write `name: {{…}}` lines below it"
             self._document.problem(("llm",), text)
             return {}
-        if len(data) > _MAX_PROVIDERS:
+        if len(data) > MAX_PROVIDERS:
             self._document.problem(
-                ("llm",), f"has {len(data)} providers; at most {_MAX_PROVIDERS} are possible"
+                ("llm",), f"has {len(data)} providers; at most {MAX_PROVIDERS} are possible"
             )
             raise self._document.error()
         for name in data:
-            if not _NAME.fullmatch(name):
+            if not NAME.fullmatch(name):
                 text = (
                     "a provider's name begins with a letter or digit and has at most 64 "
                     "letters, digits and _ . -; rename it"
@@ -297,6 +289,10 @@ class Loader:
     def _provider(self, name: str, raw: object) -> tuple[ProviderSettings | None, str | None]:
         path = ("llm", name)
         if raw is not None and not isinstance(raw, dict):
+            if name in ProviderSettings.model_fields:
+                text = "is a field of a provider, not a provider; indent it below its name"
+                self._document.problem(path, text, at_key=True)
+                return None, None
             return validate(ProviderSettings, raw, path, self._document), None
         resolved, reason = self._resolver.provider(name, raw or {})
         if raw and raw.get("api_key") is not None and raw.get("api_keys") is not None:
@@ -305,51 +301,29 @@ class Loader:
             resolved.pop("api_keys", None)
         if reason:
             resolved["enabled"] = False
+        resolved = _with_unknown(resolved, raw or {}, ProviderSettings)
         return validate(ProviderSettings, resolved, path, self._document), reason
 
     def _check(self, candidate: _Candidate, check: Callable[[ProviderConfig], None] | None) -> None:
         try:
             config = to_config(*candidate)
-            if check and config.enabled:
-                check(config)
+            if config.enabled:
+                self._enabled[config.name] = config
+                if check:
+                    check(config)
+        except OptionsError as error:
+            path = ("llm", candidate.name, "options")
+            report_options(error.mistakes, candidate.settings.options, path, self._document)
         except ProviderConfigError as error:
             name = candidate.name
             path = ("llm", name, *(error.field.split(".") if error.field else ()))
             for text in error.problems:
-                self._document.problem(path, text + self._hint(name, text), at_key=not error.field)
+                named = candidate.settings.adapter or candidate.settings.provider
+                hint = "" if named else self._hint(name, text)
+                self._document.problem(path, text + hint, at_key=not error.field)
 
     def _hint(self, name: str, text: str) -> str:
         if name in self._known or "did you mean" in text:
             return ""
         near = self._document.nearest(name, self._known)
         return f"; did you mean {near!r}?" if near else ""
-
-    def _check_together(self, manager: ManagerSettings, providers: Collection[str]) -> None:
-        breaker = manager.circuit_breaker
-        if breaker.max_cooldown < breaker.cooldown:
-            text = "must be no shorter than cooldown; raise it, or lower cooldown"
-            self._document.problem(("manager", "circuit_breaker", "max_cooldown"), text)
-        order = self._resolved.get("manager", {}).get("fallback_order")
-        self._check_names(order, ("manager", "fallback_order"), providers)
-        access = self._resolved.get("security", {}).get("access")
-        for caller, rule in access.items() if isinstance(access, dict) else ():
-            names = rule.get("providers") if isinstance(rule, dict) else None
-            self._check_names(names, ("security", "access", caller, "providers"), providers)
-
-    def _check_names(self, names: object, path: Path, providers: Collection[str]) -> None:
-        seen: set[str] = set()
-        for index, name in enumerate(names if isinstance(names, list) else ()):
-            if not isinstance(name, str) or _PATTERN.search(name):
-                continue
-            if name in seen:
-                self._document.problem((*path, index), f"{label(name)!r} is named twice; keep one")
-            elif name not in providers:
-                self._document.problem((*path, index), self._not_configured(name, providers))
-            seen.add(name)
-
-    def _not_configured(self, name: str, providers: Collection[str]) -> str:
-        text = f"no provider {label(name)!r} is configured"
-        near = self._document.nearest(name, providers)
-        if near:
-            return f"{text}; did you mean {near!r}?"
-        return f"{text}; add it under providers.llm, or remove it here"

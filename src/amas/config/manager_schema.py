@@ -169,6 +169,7 @@ class ManagerSettings(Section):
         title="Fallback order",
         description="Providers in the order they are asked; the others follow as in the file.",
         examples=[["openai", "anthropic", "local"]],
+        json_schema_extra={"uniqueItems": True},
     )
     deadline: Seconds = Field(
         default=120.0,
@@ -218,6 +219,12 @@ class ManagerSettings(Section):
         title="Hedging",
         description="When the next provider is asked beside one that is slow; never by default.",
         examples=[{"after": "p95"}],
+    )
+    reload_on_change: Flag = Field(
+        default=False,
+        title="Reload on change",
+        description="Whether the configuration's files are read again when they change.",
+        examples=[True],
     )
     state_prefix: Prefix = Field(
         default="amas-providers",

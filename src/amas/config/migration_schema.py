@@ -6,10 +6,10 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from .field_types import Share, Text
+from .field_types import REFERENCE_PATTERN, Share, Text, text_like
 from .references import truth
 from .section import Section
 
@@ -81,11 +81,25 @@ def _import_path(text: str) -> str:
 _FlagInput = (
     Literal["off", "on", "shadow"]
     | bool
-    | Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?%$")]
-    | Annotated[str, Field(pattern=r"\$\{")]
+    | text_like(
+        r"^\s*(100|0?[0-9]{1,2})(\.[0-9]{1,9})? ?%\s*$"
+        r"|^\s*([Ss]hadow|SHADOW|[Tt]rue|TRUE|[Ff]alse|FALSE|[01])\s*$"
+        rf"|{REFERENCE_PATTERN}",
+        "Must be off, on, shadow or a share such as 30%.",
+    )
 )
 FlagWord = Annotated[str, PlainValidator(_flag, json_schema_input_type=_FlagInput)]
-ImportPath = Annotated[Text, AfterValidator(_import_path)]
+ImportPath = Annotated[
+    Text,
+    AfterValidator(_import_path),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": rf"^\s*{_IMPORT_PATH.pattern}\s*$",
+            "patternErrorMessage": "Must be package.module, or package.module:Class.",
+        }
+    ),
+]
 
 
 class ServiceMigration(Section):

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from ..providers.types import HealthProbe, Isolation
 from .field_types import (
+    Adapter,
     Capabilities,
     Count,
     Dollars,
@@ -86,6 +87,7 @@ class ProviderSettings(Section):
         title="API keys",
         description="Several keys as references, instead of api_key; each call uses one.",
         examples=[["${OPENAI_KEY_1}", "${OPENAI_KEY_2}"]],
+        json_schema_extra={"uniqueItems": True},
     )
     base_url: Text | None = Field(
         default=None,
@@ -146,7 +148,7 @@ class ProviderSettings(Section):
         default_factory=dict,
         repr=False,  # credentials may stand at any depth
         title="Options",
-        description="LiteLLM's own parameters for this vendor; a caller cannot set them.",
+        description="LiteLLM's own parameters for this vendor, or those of its adapter.",
         examples=[{"api_version": "2024-10-21"}],
     )
     capabilities: Capabilities | None = Field(
@@ -239,10 +241,16 @@ class ProviderSettings(Section):
         description="Address of an HTTP proxy; without it none is used, whatever the environment.",
         examples=["${HTTPS_PROXY}"],
     )
+    adapter: Adapter | None = Field(
+        default=None,
+        title="Adapter",
+        description="Code of one's own for a vendor that LiteLLM lacks: package.module:Class.",
+        examples=["acme_llm.provider:AcmeProvider"],
+    )
     isolation: Annotated[Isolation, Field(strict=False), BeforeValidator(as_text)] | None = Field(
         default=None,
         title="Isolation",
-        description="none, or process: a child process of its own; plugins default to process.",
+        description="none, or process: a child process of its own; plugins and adapters default to it.",
         examples=["process"],
     )
     sandbox: SandboxSettings = Field(

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path as FilePath
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 from ..providers.base.provider_config import ProviderConfig
-from ..providers.errors import ProviderConfigError
-from .document import Document
-from .loader import Loader, Sealed, to_config
+from .field_types import Texts
+from .layers import Layered, read_layers
+from .loader import SECTIONS, Loader, Sealed, to_config
 from .manager_schema import CircuitBreakerSettings, HedgeSettings, ManagerSettings, PolicyRule
-from .mapping_source import read_mapping
 from .migration_schema import MigrationSettings, ServiceMigration
+from .models_schema import CHAIN_EXAMPLE, ModelAlias, Models
 from .observability_schema import (
     AlertSettings,
     AuditSettings,
@@ -29,7 +28,6 @@ from .references import Opener, References
 from .resolution import Resolver
 from .section import Section
 from .security_schema import AccessRule, SecuritySettings
-from .yaml_source import read_yaml
 
 __all__ = [
     "AccessRule",
@@ -40,6 +38,7 @@ __all__ = [
     "ManagerSettings",
     "MetricsSettings",
     "MigrationSettings",
+    "ModelAlias",
     "ObservabilitySettings",
     "PolicyRule",
     "PriceSettings",
@@ -52,7 +51,14 @@ __all__ = [
     "load_migration",
     "load_security",
     "load_settings",
+    "read_document",
 ]
+
+_Path = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
 
 
 class ProvidersSettings(Section):
@@ -106,6 +112,20 @@ class ProvidersSettings(Section):
         description="The providers by name; their order is the order of fallback.",
         examples=[{"openai": {"api_key": "${OPENAI_API_KEY}"}}],
     )
+    models: Models = Field(
+        default_factory=dict,
+        title="Models",
+        description="Aliases: names for models, each with the chain of those whom calls by it ask.",
+        examples=[{"fast": CHAIN_EXAMPLE}],
+    )
+    extends: Annotated[
+        Texts, BeforeValidator(_as_list, json_schema_input_type=_Path | list[_Path])
+    ] = Field(
+        default=(),
+        title="Extends",
+        description="Files that this one is laid over, relative to it; the later ones win.",
+        examples=["base.yaml", ["base.yaml", "team.yaml"]],
+    )
     warnings: SkipJsonSchema[tuple[str, ...]] = Field(
         default=(),
         title="Warnings",
@@ -117,6 +137,13 @@ class ProvidersSettings(Section):
         title="Source",
         description="Path of the file; None for a mapping. Not a key of the file.",
         examples=["configs/amas_config.yaml"],
+    )
+    files: SkipJsonSchema[tuple[str, ...]] = Field(
+        default=(),
+        title="Files",
+        description="Paths of all files it was read from, and of an overlay that is not there yet;"
+        " not a key of the file.",
+        examples=[["configs/base.yaml", "configs/amas_config.yaml"]],
     )
     disabled: SkipJsonSchema[Mapping[str, str]] = Field(
         default_factory=dict,
@@ -154,7 +181,8 @@ def load_settings(
 
     Args:
         source: Path of a YAML file, or a mapping: the whole document, with
-            ``providers`` at its top. Other sections are the host's.
+            ``providers`` at its top. Other sections are the host's. Over a file lie its
+            overlay and variables (``AMAS_PROVIDERS__…``), and under it what it extends.
         environ: The variables; the process's own if None.
         check: Called with each enabled provider's configuration; what it raises
             becomes a problem of that provider.
@@ -169,10 +197,12 @@ def load_settings(
     Raises:
         ProviderConfigError: Something is wrong; its ``problems`` have one line each.
     """
-    document, folder = _read(source)
-    references = References(os.environ if environ is None else environ, openers or {}, folder)
-    loader = Loader(document, Resolver(document, references), known_providers)
-    return ProvidersSettings(**loader.load(check, sealed))
+    environ = os.environ if environ is None else environ
+    layered = read_document(source, environ, known_providers)
+    loader = _loader(layered, environ, openers, known_providers)
+    values = loader.load(check, sealed)
+    files = (*layered.files, *values["files"])
+    return ProvidersSettings(**values | {"extends": layered.extends, "files": files})
 
 
 def load_security(
@@ -196,9 +226,8 @@ def load_security(
     Raises:
         ProviderConfigError: The source cannot be read, or something in the section is wrong.
     """
-    document, folder = _read(source)
-    references = References(os.environ if environ is None else environ, openers or {}, folder)
-    return Loader(document, Resolver(document, references), ()).load_security()
+    environ = os.environ if environ is None else environ
+    return _loader(read_document(source, environ), environ, openers).load_security()
 
 
 def load_migration(
@@ -216,19 +245,40 @@ def load_migration(
         ProviderConfigError: The source cannot be read, or has a section that there is not, or
             something in this one is wrong.
     """
-    document, folder = _read(source)
-    references = References(os.environ if environ is None else environ, {}, folder)
-    return Loader(document, Resolver(document, references), ()).load_migration()
+    environ = os.environ if environ is None else environ
+    return _loader(read_document(source, environ), environ, None).load_migration()
 
 
-def _read(source: object) -> tuple[Document, str]:
-    if isinstance(source, Mapping):
-        return read_mapping(source), ""
-    if not isinstance(source, str | os.PathLike):
-        raise ProviderConfigError(
-            f"the source is of type {type(source).__name__}; give a path or a mapping"
-        )
-    if isinstance(source, str) and "\n" in source:
-        # Not shown: somebody passed the text of a configuration, keys included.
-        raise ProviderConfigError("the source is a text of several lines; give the path of a file")
-    return read_yaml(source), str(FilePath(os.fsdecode(source)).parent)
+def read_document(
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    environ: Mapping[str, str],
+    known_providers: Collection[str] = (),
+) -> Layered:
+    """Read a configuration with its layers, unchecked.
+
+    It reads files, so call it in a thread where an event loop runs.
+
+    Args:
+        source: As for ``load_settings``.
+        environ: The variables.
+        known_providers: As for ``load_settings``.
+
+    Returns:
+        What extended files, the file, its overlay and variables say together.
+
+    Raises:
+        ProviderConfigError: A file cannot be read, or is no YAML, or has no section.
+    """
+    fields = {name: ProvidersSettings.model_fields[name] for name in SECTIONS}
+    return read_layers(source, environ, fields, known_providers)
+
+
+def _loader(
+    layered: Layered,
+    environ: Mapping[str, str],
+    openers: Mapping[str, Opener] | None,
+    known: Collection[str] = (),
+) -> Loader:
+    document = layered.document
+    references = References(environ, openers or {}, document.source.folder)
+    return Loader(document, Resolver(document, references), known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,9 +31,11 @@ _REFERENCE: Final = re.compile(
 )
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9_+]{0,15}):")
 # Without an opener for them these are still no keys to send to anybody.
-_CLOSED: Final = ("enc", "keyring")
+_CLOSED: Final = ("enc", "keyring", "file")
 # A sealed value with a mistake in its head is no key either: it would be sent to the vendor.
 _NEARLY_ENC: Final = re.compile(r"(?s).{0,4}(?:v1:|:v.:|:.1:|:v1.)[0-9a-f]{8}:[A-Za-z0-9_-]{40}")
+# How shells, Windows, and LiteLLM write a variable; sent as a key it would only be refused.
+_OTHERS: Final = re.compile(r"\s*(?:\$|%|\$?env[:.]|os\.environ/)[A-Z][A-Z0-9_]{2,}%?\s*")
 _TRUTH: Final = {"true": True, "yes": True, "on": True, "1": True} | dict.fromkeys(
     ("false", "no", "off", "0"), False
 )
@@ -83,6 +86,11 @@ def truth(text: str) -> bool | None:
     return _TRUTH.get(text.strip().lower())
 
 
+def variables_in(text: str) -> list[str]:
+    """Return the names of the variables that a text refers to."""
+    return [match["name"] for match in _REFERENCE.finditer(text) if match["name"]]
+
+
 class References:
     """Follows references.
 
@@ -90,6 +98,9 @@ class References:
         environ: The variables.
         openers: What opens the texts of a scheme, by the scheme's name (``enc``).
         folder: Where relative paths of ``file:`` begin.
+
+    Attributes:
+        files: The files that ``file:`` has led to, also to one that is not there, in order.
     """
 
     def __init__(
@@ -97,7 +108,16 @@ class References:
     ) -> None:
         self._environ = environ
         self._folder = folder
-        self._openers: dict[str, Opener] = {"file": self._read, **openers}
+        self._openers = dict(openers)
+        self.files: dict[str, None] = {}
+
+    def within(self, folder: str) -> References:
+        """Return the same with another folder for ``file:``; openers added later hold for both."""
+        if folder == self._folder:
+            return self
+        other = copy.copy(self)
+        other._folder = folder  # noqa: SLF001 -- of our own copy
+        return other
 
     def is_reference(self, text: str) -> bool:
         """Whether a secret field's text only says where the secret is."""
@@ -110,7 +130,7 @@ class References:
     @staticmethod
     def has_variables(text: str) -> bool:
         """Whether a text has a ``${VAR}``, with or without a default."""
-        return any(match["name"] for match in _REFERENCE.finditer(text))
+        return bool(variables_in(text))
 
     def expand(self, text: str) -> str:
         """Replace the variables in a text; what they hold is not expanded again.
@@ -185,10 +205,12 @@ class References:
         """
         # The scheme is read before expanding: a variable's content decides nothing.
         scheme = self.scheme(text)
+        if scheme is None and ".options." not in place and _OTHERS.fullmatch(text):
+            raise BrokenReferenceError("this is no key but a variable; write it as ${NAME}")
         value = self.expand(text)
         if scheme is None:
             return Secret(value)
-        opener = self._openers.get(scheme)
+        opener = self._openers.get(scheme, self._read if scheme == "file" else None)
         if opener is None:
             raise AbsentError(
                 f"no opener for {scheme}: values is set up here", "set one up, or use ${VAR}"
@@ -220,8 +242,10 @@ class References:
         # What is no absolute path may be a key with `file:` put before it.
         shown = f"the file {printable(path)}" if path.startswith("/") else "the file"
         private = place.startswith(MASTER_KEY_PLACE)
+        file = str(self._path(path))
+        self.files[file] = None
         try:
-            content = read_regular(str(self._path(path)), _MAX_SECRET_BYTES, private=private)
+            content = read_regular(file, _MAX_SECRET_BYTES, private=private)
             return content.decode("utf-8-sig").strip()
         except OSError as error:
             verb, todo = ("used", _PRIVATE) if private else ("read", _SET_IT)

@@ -47,7 +47,8 @@ def secret_fields(data: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
         path: Where it stands.
 
     Yields:
-        Where each stands, and its text: the credential itself or a reference.
+        Where each stands, and its text: the credential itself or a reference; a ``Secret``
+        where a variable sets it.
     """
     if isinstance(data, dict):
         for key, value in data.items():
@@ -55,7 +56,7 @@ def secret_fields(data: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
     elif isinstance(data, list):
         for index, value in enumerate(data):
             yield from secret_fields(value, (*path, index))
-    elif type(data) is str and is_secret(path):
+    elif type(data) in {str, Secret} and is_secret(path):
         yield path, data
 
 
@@ -98,8 +99,8 @@ class Resolver:
 
         Returns:
             The resolved data. A key whose reference leads nowhere is left out,
-            with a warning; below ``access`` that is a problem, because there
-            less text would mean more rights.
+            with a warning; below ``access`` and ``models`` that is a problem, because
+            there less text would mean more rights, and other providers that are asked.
         """
         resolved = {}
         for key, value in data.items():
@@ -111,7 +112,7 @@ class Resolver:
                     resolved[key] = self._value(value, path)
             except AbsentError as absent:
                 text = f"{absent.what}; {absent.todo}"
-                if path == _ACCESS:
+                if path == _ACCESS or name == "models":
                     self._document.problem(absent.path, text)
                 elif not absent.optional:
                     self._document.warn(absent.path, f"{text} (treated as absent)")
@@ -129,6 +130,11 @@ class Resolver:
                 text = f"{absent.what}, so this master key is left out; {absent.todo}"
                 self._document.warn(absent.path, text)
         return keys
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that ``file:`` references have led to so far."""
+        return tuple(self._references.files)
 
     def open_with(self, opener: Opener) -> None:
         """Set what opens the ``enc:`` values from here on."""
@@ -222,9 +228,11 @@ class Resolver:
         Args:
             policy: ``allow``, ``warn`` or ``forbid``.
         """
-        if self._document.name is None or policy == "allow":
+        if policy == "allow":
             return
         for path in self._plaintext:
+            if self._document.source_of(path).name is None:
+                continue  # a mapping is no file
             whose = f"the key of {path[1]!r}" if path[0] == "llm" else "the master key"
             how = "use ${VAR} or file: instead"
             if path[0] == "llm":
@@ -270,12 +278,13 @@ class Resolver:
             return ""  # leaving it out would shift the places of those behind it
 
     def _secret(self, text: str, path: Path, *, follow: bool) -> Secret:
-        if not self._references.is_reference(text):
+        references = self._references.within(self._document.source_of(path).folder)
+        if not references.is_reference(text):
             self._kept.append(Secret(text))
-            if path[0] != "alerts" and is_plaintext(text, path, self._references):
+            if path[0] != "alerts" and is_plaintext(text, path, references):
                 self._plaintext.append(path)
         elif not follow:
             raise AbsentError("", optional=True)
-        secret = self._references.secret(text, address(path))
+        secret = references.secret(text, address(path))
         self._kept.append(secret)
         return secret

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""How the user may name a provider, or an alias of models."""
 
 
 class Section(BaseModel):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from .field_types import (
@@ -21,8 +21,15 @@ PlaintextPolicy: TypeAlias = Literal["allow", "warn", "forbid"]
 MediaPolicy: TypeAlias = Literal["forbid", "allow-list", "allow"]
 
 
+def _without_null(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        field["anyOf"].remove({"type": "null"})
+
+
 class AccessRule(Section):
     """What one caller may do; what is left out is not restricted."""
+
+    model_config = ConfigDict(json_schema_extra=_without_null)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -15,7 +15,6 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from typing_extensions import override
 
-from ..providers.errors import ProviderConfigError
 from .settings_sections import (
     API_KEY,
     JWT_SECRET,
@@ -53,8 +52,6 @@ PROVIDERS_FILE: Final = "configs/amas_config.yaml"
 
 _LOG_LEVELS: Final = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 _ENVIRONMENTS: Final = ["development", "staging", "production"]
-# How the loader says that a file has no section, which is no mistake in the host's own file.
-_NO_SECTION: Final = ("there is no `providers:` section", "the file is empty")
 
 
 class _ProvidersFile(BaseSettings):
@@ -195,6 +192,7 @@ class AMASConfig(HostSettings):
 
 def _load_providers() -> ProvidersSettings:
     from .provider_settings import ProvidersSettings, load_settings  # noqa: PLC0415 -- slow
+    from .yaml_source import NoSectionError  # noqa: PLC0415 -- slow
 
     named = _ProvidersFile().path.strip()
     if named:
@@ -203,10 +201,8 @@ def _load_providers() -> ProvidersSettings:
         return ProvidersSettings()
     try:
         return load_settings(PROVIDERS_FILE)
-    except ProviderConfigError as error:
-        if any(text in error.problems[0] for text in _NO_SECTION):
-            return ProvidersSettings(warnings=tuple(error.problems))
-        raise
+    except NoSectionError as error:  # which is no mistake in the host's own file
+        return ProvidersSettings(warnings=tuple(error.problems))
 
 
 _config: AMASConfig | None = None

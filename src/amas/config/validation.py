@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from .document import Document, Path, describe, kind, label, one_of
 from .manager_schema import CircuitBreakerSettings, HedgeSettings, ManagerSettings, PolicyRule
 from .migration_schema import MigrationSettings, ServiceMigration
+from .models_schema import ModelAlias
 from .observability_schema import (
     AlertSettings,
     AuditSettings,
@@ -20,8 +21,10 @@ from .observability_schema import (
     TracingSettings,
 )
 from .provider_schema import PriceSettings, ProviderSettings, SandboxSettings
+from .references import Expanded
 from .section import Section
 from .security_schema import AccessRule, SecuritySettings
+from .syntax import nearly_a_mapping
 
 _SectionT = TypeVar("_SectionT", bound=Section)
 
@@ -43,10 +46,21 @@ _MODELS: Final[Mapping[str, type[Section]]] = {
     "llm.*.price": PriceSettings,
     "llm.*.policy.*": PolicyRule,
     "llm.*.sandbox": SandboxSettings,
+    "models.*": ModelAlias,
+}
+
+# What other tools call what stands in a provider's row, where the nearest word would mislead.
+_OTHER_WORDS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("api_base", "url", "uri", "endpoint", "host", "address"), "'base_url'"),
+    **dict.fromkeys(("key", "token", "secret", "password", "credentials"), "'api_key'"),
+    **dict.fromkeys(("models", "deployment", "model_name"), "'model'"),
+    **dict.fromkeys(("type", "vendor", "litellm_provider"), "'provider'"),
+    "retries": "'max_retries'",
+    "max_tokens": "`params: {max_tokens: …}`",
 }
 
 # What pydantic calls a mistake → what to say; {value} may show the value, {kind} never does.
-_WORDS: Final[Mapping[str, str]] = {
+WORDS: Final[Mapping[str, str]] = {
     "missing": "is missing",
     "model_type": "must be a mapping, not {kind}",
     "dict_type": "must be a mapping, not {kind}",
@@ -82,8 +96,10 @@ def validate(
         The section, or None if there are problems.
     """
     if not isinstance(data, dict):
-        text = f"must be a mapping, not {kind(data)}; write `key: value` lines below it"
-        document.problem(path, text)
+        found = nearly_a_mapping(data) if isinstance(data, str) else None
+        dashes = ", without `- `" if isinstance(data, list) else ""
+        how = found[1] if found else f"write `key: value` lines below it{dashes}"
+        document.problem(path, f"must be a mapping, not {kind(data)}; {how}")
         return None
     try:
         return model.model_validate(_without_empty(model, data))
@@ -161,6 +177,8 @@ def _field_at(path: Path) -> tuple[str, FieldInfo] | None:
 
 def _unknown(path: Path, document: Document) -> str:
     key = str(path[-1])
+    if path[0] == "llm" and (meant := _OTHER_WORDS.get(key.lower())):
+        return f"unknown key; did you mean {meant}?"
     names = list(_model_at(path[:-1]).model_fields)
     homes = [home for home, model in _MODELS.items() if key in model.model_fields]
     if homes and not document.nearest(key, names):
@@ -179,14 +197,15 @@ def _names(details: ErrorDetails) -> list[str]:
 def _explain(details: ErrorDetails, value: Any, path: Path, document: Document) -> str:
     context = details.get("ctx", {})
     names = _names(details)
-    words = _WORDS.get(details["type"])
+    words = WORDS.get(details["type"])
     text = details["msg"]  # of our own field types, which never quote a value
     if words:
-        shown = one_of(names) if names else ""
-        text = words.format(**context, names=shown, value=describe(value), kind=kind(value))
+        shown = "what the variable holds" if isinstance(value, Expanded) else describe(value)
+        listed = one_of(names) if names else ""
+        text = words.format(**context, names=listed, value=shown, kind=kind(value))
     if details["type"] == "string_type" and isinstance(value, int | float):
         return f"{text}; write it in quotes"
-    near = document.nearest(value, names) if names and isinstance(value, str) else None
+    near = document.nearest(value, names) if names and type(value) is str else None
     return f"{text}; {f'did you mean {near!r}?' if near else _example(path)}"
 
 

@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import yaml
 
@@ -28,9 +28,17 @@ from .yaml_source import parse_yaml, shield
 _SAFE: Final = re.compile(r"[A-Za-z0-9:_-]+")
 _COMMENT: Final = re.compile(r"#[^\r\n]*")
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_PLAIN_TEXT: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+# What one parser or another takes for something that is no text.
+_NO_TEXTS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "null"})
 _LINE_END: Final = re.compile(r"\r?\n")
 _WIDE: Final = 1 << 16
 _ROOT: Final = "providers"
+# A row that makes a longer line gets a line for each of its fields.
+_LONGEST_LINE: Final = 100
+
+Row: TypeAlias = Mapping[str, str | bool | Mapping[str, str]]
+"""The fields of a provider, as they are to stand in the file."""
 
 
 class YamlText:
@@ -84,19 +92,22 @@ class YamlText:
             _put(expected, path, value)
         return self._checked(text, expected, next(iter(values), ()))
 
-    def add(self, path: Path, value: str) -> bytes:
+    def add(self, path: Path, value: str | Row) -> bytes:
         """Add a value, and the mappings around it that are not there yet.
 
         Args:
             path: Where it will stand; the index of a list is that of its end.
-            value: Letters, digits and ``: _ -`` alone.
+            value: Letters, digits and ``: _ -`` alone; or the fields of a row.
 
         Returns:
             The content, with all its comments.
 
         Raises:
-            ProviderConfigError: It cannot be added without changing something else.
+            ProviderConfigError: It cannot be added without changing something else, such as a row
+                that is there.
         """
+        if not isinstance(value, str) and self.has_own(path):
+            raise self._refuse(path, "is there already")
         expected = {_ROOT: copy.deepcopy(self.data)}
         _put(expected, (_ROOT, *path), value)
         with suppress(ProviderConfigError):
@@ -115,27 +126,29 @@ class YamlText:
         # The parser in C counts in bytes; this one in characters.
         return yaml.compose(shield(self._text), Loader=yaml.SafeLoader)
 
-    def _inserted(self, path: Path, value: str) -> str:
+    def _inserted(self, path: Path, value: str | Row) -> str:
         """Put an entry on a line behind the last one of its mapping or list, or into its braces."""
         key, node, rest = self._walk((_ROOT, *path))
         if not rest:
             raise self._refuse(path, "is there already")
-        entry = _quoted(value, None)
+        entry = _quoted(value, None) if isinstance(value, str) else inline(value)
         for part in reversed(rest[1:]):
-            entry = f"{{{_key(part)}: {entry}}}"
+            entry = f"{{{key_text(part)}: {entry}}}"
         if not isinstance(rest[0], int):
-            entry = f"{_key(rest[0])}: {entry}"
+            entry = f"{key_text(rest[0])}: {entry}"
         if isinstance(node, yaml.CollectionNode) and node.flow_style:
             at = node.end_mark.index - 1
             return f"{self._text[:at]}{', ' if node.value else ''}{entry}{self._text[at:]}"
+        step = _indents(self._text)[0]
         if isinstance(node, yaml.CollectionNode):
             column = node.start_mark.column
             entry = f"- {entry}" if isinstance(node, yaml.SequenceNode) else entry
         else:
-            column = key.start_mark.column + _indents(self._text)[0] if key else 0
+            column = key.start_mark.column + step if key else 0
+        lines = [entry] if isinstance(value, str) else _lines(rest, value, step, _is_open(node))
         at = _end_of_line(self._text, _last(key, node))
-        newline = "\r\n" if "\r\n" in self._text else "\n"
-        return f"{self._text[:at]}{newline}{' ' * column}{entry}{self._text[at:]}"
+        newline = ("\r\n" if "\r\n" in self._text else "\n") + " " * column
+        return f"{self._text[:at]}{newline}{newline.join(lines)}{self._text[at:]}"
 
     def _walk(self, path: Path) -> tuple[Any, Any, Path]:
         """Go as far as a path is written; return the last key and value, and the rest of it."""
@@ -144,7 +157,7 @@ class YamlText:
             (key, node), rest = found, rest[1:]
         return key, node, rest
 
-    def _round_trip(self, path: Path, value: str) -> str:
+    def _round_trip(self, path: Path, value: str | Row) -> str:
         from ruamel.yaml import YAML  # noqa: PLC0415 -- only this needs it, and it takes time
         from ruamel.yaml.scalarstring import DoubleQuotedScalarString  # noqa: PLC0415
 
@@ -155,7 +168,13 @@ class YamlText:
             self._text
         )
         loaded = editor.load(shield(self._text).replace("\r\n", "\n"))
-        _put(loaded, (_ROOT, *path), DoubleQuotedScalarString(value))
+
+        def quoted(part: Any) -> Any:
+            if isinstance(part, Mapping):
+                return {name: quoted(inner) for name, inner in part.items()}
+            return DoubleQuotedScalarString(part) if isinstance(part, str) else part
+
+        _put(loaded, (_ROOT, *path), quoted(value))
         out = io.StringIO()
         editor.dump(loaded, out)
         text = out.getvalue().translate(UNBRACES)
@@ -175,6 +194,37 @@ class YamlText:
         return ProviderConfigError(
             f"{self._name}:{place.line}:{place.column}: {dotted(path)}: {text}"
         )
+
+
+def scalar(value: str | bool) -> str:
+    """Return how a value is written, without quotes where it can be mistaken for nothing else."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    plain = _PLAIN_TEXT.fullmatch(value) and value.lower() not in _NO_TEXTS
+    return value if plain else json.dumps(value)
+
+
+def inline(value: str | bool | Mapping[str, Any]) -> str:
+    """Return how a field or a whole row is written on one line."""
+    if not isinstance(value, Mapping):
+        return scalar(value)
+    return f"{{{', '.join(f'{key_text(name)}: {inline(part)}' for name, part in value.items())}}}"
+
+
+def _lines(names: Path, row: Row, step: int, open_rows: bool) -> list[str]:
+    """Write a row below the names that lead to it, as lines of their own if its like are."""
+    lines = [f"{' ' * step * depth}{key_text(name)}:" for depth, name in enumerate(names)]
+    line = f"{lines[-1]} {inline(row)}"
+    if not open_rows and len(line) <= _LONGEST_LINE:
+        return [*lines[:-1], line]
+    inner = " " * step * len(names)
+    return [*lines, *(f"{inner}{field}: {inline(text)}" for field, text in row.items())]
+
+
+def _is_open(node: Any) -> bool:
+    """Tell whether the last entry of a mapping is one of several lines."""
+    last = node.value[-1][1] if isinstance(node, yaml.MappingNode) and node.value else None
+    return isinstance(last, yaml.MappingNode) and not last.flow_style
 
 
 def _entries(node: yaml.MappingNode) -> list[tuple[Any, Any]]:
@@ -253,8 +303,10 @@ def _end_of_line(text: str, at: int) -> int:
     return found.start() if found else len(text)
 
 
-def _key(name: str | int) -> str:
-    return name if isinstance(name, str) and _PLAIN.fullmatch(name) else json.dumps(name)
+def key_text(name: str | int) -> str:
+    """Return how a key is written, without quotes where it can be mistaken for nothing else."""
+    plain = isinstance(name, str) and _PLAIN.fullmatch(name) and name.lower() not in _NO_TEXTS
+    return str(name) if plain else json.dumps(name)
 
 
 def _quoted(value: str, style: str | None) -> str:

@@ -21,6 +21,7 @@ UNBRACES: Final = {new: old for old, new in BRACES.items()}
 
 TAG: Final = "tag:yaml.org,2002:"
 _TEXT_TAGS: Final = frozenset(TAG + name for name in ("str", "timestamp", "value", "merge"))
+_NO_TAGS: Final = "tags (!name) are not allowed; remove it (a variable is written ${NAME})"
 _INT: Final = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
 _FLOAT: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _TRUTH: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -179,7 +180,7 @@ class Converter:
         return value
 
     def _forbid_tag(self, path: Path, place: Place) -> None:
-        self._document.problem(path, "tags (!name) are not allowed; remove it", place=place)
+        self._document.problem(path, _NO_TAGS, place=place)
 
 
 def _number(text: str, kind: str) -> str | int | float:

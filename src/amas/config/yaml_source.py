@@ -9,12 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import yaml
 
-from .document import MAX_DEPTH, START, Document, Place, label
+from ..providers.errors import ProviderConfigError
+from .document import MAX_DEPTH, START, Document, Path, Place, label
 from .files import read_regular
+from .syntax import LINE_BREAK, explain
 from .yaml_nodes import BRACES, TAG, Converter, place_of, twice
 
 MAX_BYTES: Final = 1 << 20
@@ -26,33 +29,10 @@ _REFERENCE: Final = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::-[^{}\"'\r\n]*)?\
 _FORBIDDEN: Final = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffef]"
 )
-_LINE_BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 
-# The parser's own words may quote the file, a key included; these are ours. First match wins.
-_SYNTAX: Final = (
-    ("unexpected end of stream", "a quote is opened here and never closed; close it"),
-    ("another document", "a second document begins here; keep one, without `---` between"),
-    ("undefined alias", "this alias (*name) has no anchor (&name) before it; define it, or quote"),
-    ("duplicate anchor", "this anchor (&name) is used twice; rename one"),
-    ("tab character", "a tab is used for indentation; use spaces"),
-    (
-        "mapping values are not allowed",
-        "a `: ` too many; quote the value, or add the colon missing above",
-    ),
-    ("expected ':'", "a colon is missing after this key; write `key: value`"),
-    ("cannot start any token", "a value cannot begin with this character; write it in quotes"),
-    ("escape", "an escape in double quotes that YAML does not know; use single quotes, or `\\\\`"),
-    (
-        "chr() arg",
-        "an escape in double quotes that YAML does not know; use single quotes, or `\\\\`",
-    ),
-    ("tag", "tags (!name) are not allowed; remove it, or write the value in quotes"),
-    ("',' or '}'", "a comma or the closing brace } is missing before this; add it"),
-    ("',' or ']'", "a comma or the closing bracket ] is missing before this; add it"),
-    ("block end", "the indentation does not fit the lines above; line it up"),
-    ("expected key", "the indentation does not fit the lines above; line it up"),
-)
-_SYNTAX_ELSE: Final = "this is not valid YAML; check indentation, colons, brackets and quotes"
+
+class NoSectionError(ProviderConfigError):
+    """A YAML file has no section ``providers``, or nothing at all."""
 
 
 def read_yaml(source: str | os.PathLike[str]) -> Document:
@@ -66,10 +46,11 @@ def read_yaml(source: str | os.PathLike[str]) -> Document:
         reading (duplicate keys, tags, …) are among its problems.
 
     Raises:
-        ProviderConfigError: The file cannot be read, or is no YAML, or has no such section.
+        ProviderConfigError: The file cannot be read, or is no YAML.
+        NoSectionError: It has no such section.
     """
     path = os.fsdecode(source)
-    return parse_yaml(path, _read(path, Document(path)))
+    return parse_yaml(path, read_content(path, Document(path).fatal))
 
 
 def parse_yaml(name: str, content: bytes) -> Document:
@@ -83,14 +64,33 @@ def parse_yaml(name: str, content: bytes) -> Document:
         As for ``read_yaml``.
 
     Raises:
-        ProviderConfigError: It is no YAML, or has no such section.
+        ProviderConfigError: It is no YAML.
+        NoSectionError: It has no such section.
     """
     document = Document(name)
-    root = _compose(shield(_decode(content, document)), document)
+    root = _root(shield(_decode(content, document)), document)
     key, section = _section(root, document)
     document.mark((), key=place_of(key.start_mark), value=place_of(section.start_mark))
     document.data = Converter(document).convert(section, ())
     return document
+
+
+def parse_value(text: str, document: Document, path: Path) -> Any:
+    """Read a single value that is written as YAML, such as ``[a, b]``.
+
+    Args:
+        text: The text.
+        document: Where problems go.
+        path: Where the value will be.
+
+    Returns:
+        The value.
+
+    Raises:
+        ProviderConfigError: It is no YAML.
+    """
+    node = _compose(text, document)
+    return None if node is None else Converter(document).convert(node, path)
 
 
 def shield(text: str) -> str:
@@ -98,7 +98,16 @@ def shield(text: str) -> str:
     return _REFERENCE.sub(lambda match: match.group().translate(BRACES), text)
 
 
-def _read(path: str, document: Document) -> bytes:
+def read_content(path: str, report: Callable[[str, Place | None], ProviderConfigError]) -> bytes:
+    """Read a file.
+
+    Args:
+        path: Its path.
+        report: Makes the error, from what is wrong and where; None if nothing could be read.
+
+    Raises:
+        ProviderConfigError: It cannot be read.
+    """
     try:
         return read_regular(path, MAX_BYTES)
     except FileNotFoundError:
@@ -110,8 +119,8 @@ def _read(path: str, document: Document) -> bytes:
     except OSError as error:
         wrong = f"{error.strerror}; give the path of a YAML file"
         if error.errno == errno.EFBIG:
-            raise document.fatal(wrong, START) from None
-    raise document.fatal(wrong)
+            raise report(wrong, START) from None
+    raise report(wrong, None)
 
 
 def _decode(content: bytes, document: Document) -> str:
@@ -129,18 +138,23 @@ def _decode(content: bytes, document: Document) -> str:
 
 
 def _end(text: str) -> Place:
-    lines = _LINE_BREAK.split(text)
+    lines = LINE_BREAK.split(text)
     return Place(len(lines), len(lines[-1]) + 1)
 
 
-def _compose(text: str, document: Document) -> yaml.MappingNode:
+def _compose(text: str, document: Document) -> yaml.Node | None:
     try:
         _check_depth(text, document)
-        root = yaml.compose(text, Loader=LOADER)
+        node: yaml.Node | None = yaml.compose(text, Loader=LOADER)
     except (yaml.YAMLError, ValueError) as error:
-        raise _syntax_error(error, text, document) from None
+        raise document.fatal(*explain(error, text)) from None
+    return node
+
+
+def _root(text: str, document: Document) -> yaml.MappingNode:
+    root = _compose(text, document)
     if root is None or root.tag == TAG + "null":
-        raise document.fatal("the file is empty; begin it with `providers:`", START)
+        raise _no_section("the file is empty; begin it with `providers:`", document)
     if not isinstance(root, yaml.MappingNode):
         raise document.fatal(
             "the file must be a mapping; begin it with `providers:`", place_of(root.start_mark)
@@ -161,30 +175,36 @@ def _check_depth(text: str, document: Document) -> None:
             depth -= 1
 
 
-def _syntax_error(error: Exception, text: str, document: Document) -> Exception:
-    words = f"{getattr(error, 'context', '')} {getattr(error, 'problem', error)}"
-    meaning = next((ours for theirs, ours in _SYNTAX if theirs in words), _SYNTAX_ELSE)
-    mark = getattr(error, "problem_mark", None)
-    opened = meaning.startswith(("a quote", "a colon"))
-    mark = (opened and getattr(error, "context_mark", None)) or mark
-    if mark is None:
-        return document.fatal(meaning, START)
-    lines = _LINE_BREAK.split(text)
-    line = lines[mark.line] if mark.line < len(lines) else ""
-    if "\t" in line[: len(line) - len(line.lstrip())]:
-        meaning = "a tab is used for indentation; use spaces"
-    return document.fatal(meaning, place_of(mark))
-
-
 def _section(root: yaml.MappingNode, document: Document) -> tuple[yaml.Node, yaml.Node]:
     names = [key.value for key, _ in root.value if key.tag == TAG + "str"]
     found = [(key, value) for key, value in root.value if key.value == "providers"]
     if not found:
         near = document.nearest("providers", names)
-        hint = f"rename {label(near)!r}, if that is it" if near else "add it"
-        raise document.fatal(f"there is no `providers:` section; {hint}", START)
+        hint = "begin with it, and put `llm:` and your providers below it"
+        if near:
+            hint = f"rename {label(near)!r}, if that is it"
+        raise _no_section(f"there is no `providers:` section; {hint}", document)
     first = place_of(found[0][0].start_mark)
     for key, _ in found[1:]:
         place = place_of(key.start_mark)
         document.problem((), twice("providers", first), place=place)
+    _check_indentation(root, document, empty=found[0][1].tag == TAG + "null")
     return found[0]
+
+
+def _check_indentation(root: yaml.MappingNode, document: Document, *, empty: bool) -> None:
+    """Find lines beside the section that were meant to stand in it."""
+    for key, _ in root.value:
+        place = place_of(key.start_mark)
+        if not isinstance(key, yaml.ScalarNode) or key.style:
+            continue
+        if key.value[:1].isspace():  # YAML knows no other space than the plain one
+            text = "no plain space indents this line, though it looks like one; type it anew"
+            document.problem((), text, place=place)
+        elif empty and key.value == "llm":
+            text = "is empty, and `llm:` stands beside it; if it belongs to it, indent its lines"
+            document.warn((), text)
+
+
+def _no_section(text: str, document: Document) -> NoSectionError:
+    return NoSectionError(problems=document.fatal(text, START).problems)

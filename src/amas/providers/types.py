@@ -8,6 +8,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NotRequired, TypeAlias, TypedDict
 
+from typing_extensions import override
+
 Message: TypeAlias = Mapping[str, Any]
 """A chat message in OpenAI's form: ``role``, ``content`` and what belongs to the role."""
 
@@ -276,11 +278,34 @@ class Needs:
 
 
 @dataclass(frozen=True, slots=True)
+class Alias:
+    """A name for models: whom a call by it asks, and nobody else.
+
+    Args:
+        name: The name.
+        models: Names of the providers, in the order they are asked, and the model each is
+            asked for; None for its own.
+        params: Defaults for the parameters of such a call; they go before the provider's.
+        strategy: Another order in which they are asked; None for that of ``models``.
+    """
+
+    name: str
+    models: Mapping[str, str | None]
+    params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    strategy: str | None = None
+
+    @override
+    def __str__(self) -> str:
+        return f"model {self.name!r} (alias: {', '.join(self.models)})"
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One call on its way through the manager.
 
     ``deadline`` is the clock's time by which the caller wants an answer or an
     error, all attempts together; ``max_providers`` how many may be asked, None for all.
+    ``alias`` is what the caller named instead of a model; ``model`` is then None.
     """
 
     id: str
@@ -292,3 +317,9 @@ class Request:
     caller: str | None = None
     needs: Needs = Needs()
     max_providers: int | None = None
+    alias: Alias | None = None
+
+    @property
+    def alias_name(self) -> str | None:
+        """Name of the alias; None if there is none."""
+        return None if self.alias is None else self.alias.name

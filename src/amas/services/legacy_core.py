@@ -257,6 +257,7 @@ def _make_manager(targets: Sequence[Target]) -> ProviderManager:
         settings,
         security=configured.security,
         observability=configured.observability,
+        models=configured.models,
         providers=providers,
     )
 

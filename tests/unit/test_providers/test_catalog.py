@@ -21,6 +21,7 @@ from amas.providers.llm.catalog import (
     CatalogEntry,
     by_prefix,
     catalog,
+    for_options,
     from_environment,
     load_catalog,
     lookup,
@@ -55,6 +56,12 @@ def test_prefix_of_a_row_leads_to_its_litellm_provider(entry: CatalogEntry) -> N
     """A model written with a row's LiteLLM prefix reaches the same LiteLLM provider as the row."""
     canonical = by_prefix(entry.litellm_provider)
     assert canonical is not None
+    for option, name in canonical.by_option:
+        # A row of its own takes over where an option is set, as for Azure's deployments.
+        turned = for_options(canonical, {option: "x"})
+        assert turned.env == canonical.env
+        if name == entry.name:
+            canonical = turned
     assert canonical.litellm_provider == entry.litellm_provider
     assert by_prefix(entry.name) is lookup(entry.name) is entry
 
@@ -180,10 +187,11 @@ def test_every_prefix_is_known_to_litellm(litellm: Any) -> None:
         ("cohere", "cohere_chat/command-a", None, ("openai", "command-a", "cohere")),
         ("openai", "anthropic/claude-x", None, ("anthropic", "claude-x", "anthropic")),
         ("openai", "unheard-of/model", None, ("openai", "unheard-of/model", "openai")),
-        ("mine", "bedrock/anthropic.claude", None, ("bedrock", "anthropic.claude", None)),
+        ("mine", "bedrock/anthropic.claude", None, ("bedrock", "anthropic.claude", "bedrock")),
         ("mine", "a/b", "openai", ("openai", "a/b", "openai")),
         ("groq", "openai/gpt-4o", "openai", ("openai", "gpt-4o", "openai")),
-        ("mine", "vertex_ai/gemini-x", "vertex_ai", ("vertex_ai", "gemini-x", None)),
+        ("mine", "vertex_ai/gemini-x", "vertex_ai", ("vertex_ai", "gemini-x", "vertex_ai")),
+        ("mine", "sagemaker/x", None, ("sagemaker", "x", None)),
         ("mine", None, "xai", ("xai", "grok-4.3", "xai")),
     ],
 )
@@ -204,7 +212,7 @@ def test_resolve(
         ("mine", "antropic/x", None, "provider", "did you mean anthropic"),
         ("mine", "x", "opnai", "provider", "unknown provider 'opnai'.*did you mean openai"),
         ("custom", None, None, "model", "no default model for 'custom'"),
-        ("mine", None, "bedrock", "model", "no default model for 'bedrock'"),
+        ("mine", None, "sagemaker", "model", "no default model for 'sagemaker'"),
         ("mine", "groq/", None, "model", "no default model for 'groq'"),
     ],
 )
@@ -299,7 +307,7 @@ def test_row_like_another_takes_all_but_its_variables() -> None:
         ("{title: 5}", "providers.row.title: Input should be a valid string"),
         ("{title: X, local: 'yes'}", "providers.row.local: Input should be a valid boolean"),
         ("{title: X, env: KEY}", "providers.row.env: Input should be a valid (array|tuple)"),
-        ("{title: X, rewrite: [a]}", "providers.row.rewrite: .*must map endings"),
+        ("{title: X, rewrite: [a]}", "providers.row.rewrite: .*must be a mapping of texts"),
         ("{title: X, rewrite: {/a: 1}}", "providers.row.rewrite.0.1: Input should be a valid str"),
         ("{title: X, context_window: 0}", "providers.row.context_window: .*greater than 0"),
         ("{title: X, capabilities: [flight]}", "providers.row.capabilities.0: Input should be"),

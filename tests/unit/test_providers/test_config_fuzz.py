@@ -12,10 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from amas.config.json_schema import document_schema
 from amas.config.provider_settings import (
     AccessRule,
     AlertSettings,
@@ -25,6 +27,7 @@ from amas.config.provider_settings import (
     ManagerSettings,
     MetricsSettings,
     MigrationSettings,
+    ModelAlias,
     PolicyRule,
     PriceSettings,
     ProviderSettings,
@@ -36,6 +39,7 @@ from amas.config.provider_settings import (
     load_settings,
 )
 from amas.config.section import Section
+from amas.config.yaml_source import read_yaml
 from amas.providers.errors import ProviderConfigError
 
 SEED = 20_261_119
@@ -100,7 +104,7 @@ def _service(rng: Rng) -> object:
 
 # By name of the field; where one is missing, adding a field to the schema fails the test.
 FIELDS: dict[str, Callable[[Rng], object]] = {
-    **dict.fromkeys(("enabled", "failover_enabled", "local"), _flag),
+    **dict.fromkeys(("enabled", "failover_enabled", "local", "reload_on_change"), _flag),
     "propagate": _flag,
     "fsync": lambda rng: rng.choice(["always", "interval", "never"]),
     "when_unwritable": lambda rng: rng.choice(["drop", "block"]),
@@ -131,6 +135,7 @@ FIELDS: dict[str, Callable[[Rng], object]] = {
     "media_urls": lambda rng: rng.choice(["forbid", "allow-list", "allow"]),
     **dict.fromkeys(("media_hosts", "allowed_hosts"), lambda _rng: ["h.example.com"]),
     "proxy": lambda rng: rng.choice(["http://proxy:3128", "http://u:" + OPAQUE + "@p:1", "${NO}"]),
+    "adapter": lambda rng: rng.choice(["acme.llm:Acme", "acme:Outer.Inner"]),
     "isolation": lambda rng: rng.choice(["none", "process"]),
     "sandbox": lambda rng: _section(rng, SandboxSettings),
     "cooldown": lambda rng: rng.choice([1, 30]),
@@ -142,6 +147,7 @@ FIELDS: dict[str, Callable[[Rng], object]] = {
     "webhook": lambda rng: rng.choice(["https://h.example/" + OPAQUE, "${NO}"]),
     "models": lambda rng: [_text(rng)],
     "providers": lambda rng: [rng.choice(["p0", "*"])],
+    "chain": lambda rng: rng.sample(["p0", "p1/a/b", "p2/${SET}"], 2),
     "fallback_order": lambda rng: rng.choice([[], ["p0"]]),
     "capabilities": lambda rng: rng.sample(["stream", "tools", "vision"], 2),
     "params": _mapping,
@@ -170,8 +176,9 @@ FIELDS: dict[str, Callable[[Rng], object]] = {
 
 def _section(rng: Rng, model: type[Section]) -> dict[str, object]:
     names = [name for name in model.model_fields if rng.random() < 0.15]
-    if "api_keys" in names and "api_key" in names:  # which exclude each other
-        names.remove(rng.choice(["api_keys", "api_key"]))
+    for pair in (["api_keys", "api_key"], ["adapter", "provider"]):  # which exclude each other
+        if set(pair) <= set(names):
+            names.remove(rng.choice(pair))
     return {name: FIELDS[name](rng) for name in names}
 
 
@@ -188,6 +195,9 @@ def _valid(rng: Rng) -> dict[str, Any]:
     ):
         if rng.random() < 0.4:
             providers[name] = _section(rng, model)
+    if rng.random() < 0.4:
+        chain = FIELDS["chain"](rng)
+        providers["models"] = {"a": chain, "b": _section(rng, ModelAlias) | {"chain": chain}}
     if "path" in providers.get("audit", {}):  # which needs a key for its seals
         providers.setdefault("security", {})["master_key"] = OPAQUE
     return {"host": {"a": 1}, "providers": providers}
@@ -354,8 +364,10 @@ def _generate(rng: Rng) -> tuple[str, str | bytes]:
 # --- the property ---------------------------------------------------------------------------------
 
 
-def _load(path: Path, content: str | bytes) -> ProvidersSettings | None:
-    """Load a file; check that it loads, or that the error is as it has to be."""
+def _load(
+    path: Path, content: str | bytes, schema: jsonschema.Draft7Validator | None = None
+) -> ProvidersSettings | None:
+    """Load a file; check that it fits the schema, or that the error is as it has to be."""
     path.touch()
     # Overwriting is several times as fast as creating the file anew.
     with path.open("r+b") as file:
@@ -363,6 +375,8 @@ def _load(path: Path, content: str | bytes) -> ProvidersSettings | None:
         file.truncate()
     try:
         loaded = load_settings(path, environ=ENVIRON, known_providers=("openai", "groq"))
+        if schema is not None:
+            schema.validate({"providers": read_yaml(path).data})
         assert len(loaded.provider_configs()) == len(loaded.llm)
         shown = repr(loaded)
     except ProviderConfigError as error:
@@ -382,7 +396,7 @@ def test_the_generator_knows_every_field_of_the_schema() -> None:
     models: tuple[type[Section], ...] = (
         *(ManagerSettings, SecuritySettings, AuditSettings, AlertSettings, ProviderSettings),
         *(MetricsSettings, TracingSettings),
-        *(MigrationSettings, ServiceMigration),
+        *(MigrationSettings, ServiceMigration, ModelAlias),
     )
     names = {name for model in models for name in model.model_fields}
     nested = (
@@ -396,7 +410,11 @@ def test_the_generator_knows_every_field_of_the_schema() -> None:
 def test_thousands_of_configurations_load_or_say_where_they_are_wrong(
     tmp_path: Path, uncovered: None
 ) -> None:
-    """Valid, mutated and hostile files end in settings or in problems with places, in time."""
+    """Valid, mutated and hostile files end in settings or in problems with places, in time.
+
+    What loads fits the JSON schema, too: editors find no fault where there is none.
+    """
+    editor = jsonschema.Draft7Validator(document_schema())
     rng = Rng(SEED)
     path = tmp_path / "c.yaml"
     loaded: dict[str, int] = {}
@@ -405,7 +423,8 @@ def test_thousands_of_configurations_load_or_say_where_they_are_wrong(
     for _ in range(ROUNDS):
         kind, content = _generate(rng)
         total[kind] = total.get(kind, 0) + 1
-        loaded[kind] = loaded.get(kind, 0) + (_load(path, content) is not None)
+        schema = editor if total[kind] % 5 == 0 else None
+        loaded[kind] = loaded.get(kind, 0) + (_load(path, content, schema) is not None)
     elapsed = time.monotonic() - begin
     # Each kind is what it says: else the property would hold for want of trying.
     assert loaded["valid"] > total["valid"] * 0.7

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from amas.config.field_types import REFERENCE_PATTERN
 from amas.config.provider_settings import (
     HedgeSettings,
     ManagerSettings,
@@ -178,6 +179,7 @@ def test_the_defaults_are_the_documented_ones(tmp_path: Path) -> None:
         "stream_recovery": "raise",
         "hedge": None,
         "state_prefix": "amas-providers",
+        "reload_on_change": False,
     }
     assert settings.security.model_dump() == {
         "master_key": (),
@@ -230,7 +232,7 @@ def test_every_field_of_a_provider_arrives_in_its_configuration() -> None:
         "isolation": "process",
         "sandbox": {"memory_mb": 11, "cpu_seconds": 12, "open_files": 13},
     }
-    assert fields.keys() == ProviderSettings.model_fields.keys() - {"api_keys"}
+    assert fields.keys() == ProviderSettings.model_fields.keys() - {"api_keys", "adapter"}
     expected = fields | {
         "capabilities": frozenset({Capability.VISION}),
         "response_checks": frozenset({ResponseCheck.JSON}),
@@ -244,6 +246,8 @@ def test_every_field_of_a_provider_arrives_in_its_configuration() -> None:
     (config,) = load_settings(llm(x={"api_keys": keys})).provider_configs()
     assert config == ProviderConfig("x", api_keys=keys)
     assert config.key_value == KEY
+    (config,) = load_settings(llm(x={"adapter": "acme.llm:Acme"})).provider_configs()
+    assert config == ProviderConfig("x", adapter="acme.llm:Acme")
 
 
 MANAGER = """\
@@ -474,14 +478,15 @@ def test_a_json_schema_can_be_made_of_the_settings() -> None:
     """Every key has a title, a description and examples, and references are allowed for numbers."""
     schema = ProvidersSettings.model_json_schema()
     assert set(schema["properties"]) == {
-        *("manager", "security", "audit", "metrics", "tracing", "alerts", "migration", "llm")
+        *("manager", "security", "audit", "metrics", "tracing", "alerts", "migration", "llm"),
+        *("extends", "models"),
     }
     models = [schema, *schema["$defs"].values()]
     for model in models:
         for name, field in model.get("properties", {}).items():
             assert {"title", "description", "examples"} <= field.keys(), name
     timeout = schema["$defs"]["ProviderSettings"]["properties"]["timeout"]
-    assert {"pattern": r"\$\{", "type": "string"} in timeout["anyOf"]
+    assert {"pattern": REFERENCE_PATTERN, "type": "string"} in timeout["anyOf"]
     flags = schema["$defs"]["MigrationSettings"]["properties"]["llm_service"]["anyOf"]
     assert {"$ref": "#/$defs/ServiceMigration"} in flags
     assert {"enum": ["off", "on", "shadow"], "type": "string"} in flags
@@ -731,8 +736,12 @@ def test_the_shipped_configuration_shows_every_option_with_its_default(tmp_path:
     }
     section, keys = re.subn(r"(?m)^ +api_key: \"\$\{OPENAI_API_KEY\}\".*\n", "", section)
     assert keys == 1  # it excludes api_keys, which takes its place here
+    section, adapters = re.subn(r"(?m)^ +adapter: .*\n", "", section)
+    assert adapters == 1  # it excludes provider, which is here
+    (tmp_path / "base.yaml").write_text("providers:\n")
     settings = load(tmp_path, "providers:\n" + section, environ=environ)
     assert settings.warnings == ()
+    assert settings.extends == ("base.yaml",)
     assert settings.audit is not None
     assert settings.alerts is not None
     assert settings.manager.hedge == HedgeSettings()
@@ -752,11 +761,12 @@ def test_the_shipped_configuration_shows_every_option_with_its_default(tmp_path:
         migration.llm_service.model_copy(update={"old": None, "differences": None})
         == ServiceMigration()
     )
+    assert settings.models["fast"].model_fields_set == {"chain"}
     models = (settings.manager, settings.security, settings.audit, settings.alerts, rule)
     assert settings.security.access["*"].model_fields_set == {"providers"}
-    for model in (*models, sandbox, migration, migration.llm_service):
+    for model in (*models, sandbox, migration, migration.llm_service, settings.models["smart"]):
         assert model.model_fields_set == type(model).model_fields.keys(), type(model)
-    shown = settings.llm["openai"].model_fields_set | {"api_key"}
+    shown = settings.llm["openai"].model_fields_set | {"api_key", "adapter"}
     assert shown == ProviderSettings.model_fields.keys()
 
 

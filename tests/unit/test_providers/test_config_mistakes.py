@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
 from amas.config import yaml_source
+from amas.config.json_schema import document_schema
 from amas.config.provider_settings import load_settings
 from amas.providers.errors import ProviderConfigError
 
@@ -338,7 +340,7 @@ MISTAKES = [
         2,
         3,
         "xyz",
-        "manager, security, audit, metrics, tracing, alerts, migration or llm",
+        "manager, security, audit, metrics, tracing, alerts, migration, llm or models",
     ),
     ("providers:\n  groq: {}\n", 2, 3, "groq", "did you mean llm.groq?"),
     # YAML that means something else than it seems to
@@ -366,7 +368,7 @@ MISTAKES = [
     (openai("x: {a: 1"), 5, 1, None, "closing brace"),
     (openai("x: [a}"), 4, 12, None, "closing bracket"),
     (openai("x: 1\n     y: 2"), 5, 6, None, "indentation"),
-    (openai("x\n      y: 1"), 5, 8, None, "colon missing above"),
+    (openai("x\n      y: 1"), 4, 8, None, "a colon is missing here"),
     ("providers:\n\tllm: {}\n", 2, 1, None, "a tab is used for indentation"),
     ("providers:\n  llm:\n  \t a: {}\n", 3, 3, None, "a tab is used for indentation"),
     ("a: 1\n---\nproviders: {}\n", 2, 1, None, "second document"),
@@ -379,7 +381,7 @@ MISTAKES = [
     ("---\n...\n", 1, 1, None, "the file is empty"),
     ("- a\n", 1, 1, None, "must be a mapping"),
     ("text\n", 1, 1, None, "must be a mapping"),
-    ("other: 1\n", 1, 1, None, "no `providers:` section; add it"),
+    ("other: 1\n", 1, 1, None, "no `providers:` section; begin with it"),
     ("provider: {}\n", 1, 1, None, "rename 'provider'"),
     ("providers: []\n", 1, 12, "", "must be a mapping, not a list"),
     ("providers: 3\n", 1, 12, "", "must be a mapping, not a number"),
@@ -507,6 +509,30 @@ def test_a_mistake_is_reported_at_its_place_with_what_to_do(
         assert found[3].startswith(("providers." + path).rstrip(".") + ": "), problem
     assert phrase in found[3]
     assert "\n" not in problem
+
+
+# Wrong only beside what stands elsewhere, or by rules that patterns cannot tell: numbers within
+# texts, their length (of a reference, that is not the value's), quotes, which YAML takes away.
+BEYOND_A_SCHEMA = (
+    *("mean 'openai'?", "or remove it here", "no shorter than cooldown", "longer than 4096"),
+    *("not 'yes'; write", '`state: "memory"`', '`webhook: "${ALERT_WEBHOOK}"`'),
+)
+
+
+def test_a_schema_refuses_every_mistake_that_it_can_see(tmp_path: Path) -> None:
+    """Whatever is wrong with the data of one field, an editor marks as well."""
+    validator = jsonschema.Draft7Validator(document_schema())
+    unseen: list[str] = []
+    for text in (text for text, *_ in MISTAKES if len(text) < 600):
+        try:
+            document = yaml_source.parse_yaml("c.yaml", text.encode())
+            document.raise_problems()  # of YAML, before anything is data
+        except ProviderConfigError:
+            continue
+        if validator.is_valid({"providers": document.data}):
+            unseen += problems_of(tmp_path / "c.yaml", text)
+    assert 0 < len(unseen) < 12
+    assert not [text for text in unseen if not any(part in text for part in BEYOND_A_SCHEMA)]
 
 
 @pytest.mark.parametrize("escape", ["\\q", "\\ud800", "\\U00110000"])

@@ -91,11 +91,11 @@ def test_a_variables_text_is_converted_to_the_fields_type(
 @pytest.mark.parametrize(
     ("name", "text", "phrase"),
     [
-        ("timeout", "30s", "must be a number, not this text"),
+        ("timeout", "30s", "must be a number, not what the variable holds"),
         ("timeout", "9" * 40, "must be a number"),
         ("timeout", "1e999", "must be a finite number"),
         ("max_retries", "1.5", "must be a whole number"),
-        ("enabled", "maybe", "must be true or false, not this text"),
+        ("enabled", "maybe", "must be true or false, not what the variable holds"),
     ],
 )
 def test_a_variables_text_that_does_not_fit_is_a_problem_that_does_not_show_it(

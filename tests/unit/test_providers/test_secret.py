@@ -329,7 +329,7 @@ def test_scrub_knows_where_credentials_stand(text: str, left: str) -> None:
         "idempotency: 5f2b7c9de8a14c0f9f0e8f6b6d1f2a3c", "sha256:" + "0af3" * 16,
         "enc:v1:" + "Ab-_9" * 30, "api_key: enc:v1:" + "Ab-_9" * 30, "api_key: ${OPENAI_API_KEY_2}",
         "api_key: file:/run/secrets/openai_key_2", "api_key: keyring:amas/openai_key_of_2",
-        "api_key has characters that no key has (space, control, non-ASCII)",
+        "api_key has characters that no key has (space, control, non-ASCII); copy it anew",
         "the key is refused (HTTP 401 from the models listing); check api_key",
         "Basic authentication is required, bearer authentication is not",
         "invalid_api_key: Incorrect API key provided", "a risk-management task-force asks",

@@ -85,6 +85,10 @@ async def lines(http: httpx.AsyncClient, path: str, body: Any, **headers: str) -
         ("/deep/er", "/api/chat", "ollama"),
         ("/proxy/v1beta", "/models/m:generateContent", "gemini"),
         ("/v1beta", "/tunedModels/m:generateContent", "gemini"),
+        ("/x", "/openai/deployments/m/chat/completions", "azure"),
+        ("/x", "/model/m/converse", "bedrock"),
+        ("/v1/projects/p/locations/l", "/publishers/google/models/m:generateContent", "vertex"),
+        ("/v1/projects/p/locations/l", "/publishers/anthropic/models/m:rawPredict", "vertex"),
         ("/x", "/v2/chat", "cohere"),
         ("/x", "/v1/chat", "cohere"),
     ],
@@ -99,6 +103,7 @@ async def test_any_prefix_is_fine(
         "max_tokens": 5,
         "contents": [{"parts": [{"text": "hello there"}]}],
         "message": "hello there",
+        "anthropic_version": "vertex-2023-10-16",
         "stream": False,
     }
     answer = await http.post(prefix + path, json=body, headers=VERSION)

@@ -619,7 +619,7 @@ def test_providers_from_a_named_file(
 @pytest.mark.parametrize(
     ("text", "warning"),
     [
-        ("system: {x: 1}\n", "there is no `providers:` section; add it"),
+        ("system: {x: 1}\n", "there is no `providers:` section; "),
         ("provider: {x: 1}\n", "there is no `providers:` section; rename 'provider'"),
         ("# nothing\n", "the file is empty"),
     ],

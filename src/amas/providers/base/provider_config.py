@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
@@ -31,6 +32,9 @@ from ..types import (
 POLICY_OUTCOMES: Final = tuple(
     str(item) for item in Outcome if item not in {Outcome.OK, Outcome.CANCELLED}
 )
+
+ADAPTER: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+"""Where the code of an adapter is: ``package.module:Class``."""
 
 _MAX_KEY: Final = 4_096  # characters; servers take hardly more in a header
 
@@ -81,8 +85,10 @@ class ProviderConfig:
         local: Whether it is a server of one's own, so that http and private addresses are allowed.
         allowed_hosts: Hosts that its requests may go to beside that of its ``base_url``.
         proxy: Address of an HTTP proxy; kept as a ``Secret``. None is used if None.
-        isolation: Where its code runs; None for ``none``, or ``process`` for a plugin.
+        isolation: Where its code runs; None for ``none``, or ``process`` for a plugin
+            or an adapter.
         sandbox: What its child process may use, if it has one.
+        adapter: Code of one's own for it, as ``package.module:Class``, instead of LiteLLM.
         disabled_reason: Why ``enabled`` is False, where that was not a wish, such as a
             variable that is not set.
 
@@ -122,6 +128,7 @@ class ProviderConfig:
     proxy: Secret | str | None = None
     isolation: Isolation | str | None = None
     sandbox: SandboxLimits = field(default_factory=SandboxLimits)
+    adapter: str | None = None
 
     def __post_init__(self) -> None:
         self._check_text("name")
@@ -148,6 +155,7 @@ class ProviderConfig:
         self._freeze("response_checks", ResponseCheck)
         self._read_word("health_probe", HealthProbe)
         self._read_isolation()
+        self._check_adapter()
         self._read_price()
 
     def _wrong(self, name: str, what: str) -> ProviderConfigError:
@@ -225,6 +233,15 @@ class ProviderConfig:
         if not isinstance(self.sandbox, SandboxLimits):
             raise self._wrong("sandbox", "must be SandboxLimits")
 
+    def _check_adapter(self) -> None:
+        where: object = self.adapter
+        if where is None:
+            return
+        if not isinstance(where, str) or not ADAPTER.fullmatch(where):
+            raise self._wrong("adapter", "must have the form package.module:Class")
+        if self.provider is not None:
+            raise self._wrong("adapter", "excludes provider, which LiteLLM is told; remove one")
+
     def _check_whereabouts(self) -> None:
         hosts = self.allowed_hosts
         if isinstance(hosts, str) or not all(map(_is_text, hosts)):
@@ -297,7 +314,7 @@ def key_problem(value: str) -> LiteralString | None:
         return "has more than 4,096 characters, and no key is as long"
     # Anything else would be a header injection, or a key pasted with its line break.
     if not value.isascii() or not value.isprintable() or " " in value:
-        return "has characters that no key has (space, control, non-ASCII)"
+        return "has characters that no key has (space, control, non-ASCII); copy it anew"
     return None
 
 

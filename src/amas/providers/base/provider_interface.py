@@ -16,6 +16,7 @@ from ..types import (
     Prompt,
     StreamChunk,
 )
+from .options import parse_options
 from .provider_config import ProviderConfig
 
 __all__ = ["ProviderBase", "ProviderConfig"]
@@ -27,7 +28,9 @@ class ProviderBase(ABC):
     Subclass this to bring a provider of your own; the manager treats it like
     its own. Set ``capabilities``, ``context_window`` and ``price`` where they are
     known; ``capabilities_complete`` says whether a capability that is not named there is
-    surely missing.
+    surely missing. A class ``Options`` in it, a pydantic model or a dataclass, is what the
+    ``options:`` of its rows are read as: checked when the configuration is, and found in
+    ``self.options``.
 
     Args:
         config: Its configuration.
@@ -44,6 +47,9 @@ class ProviderBase(ABC):
 
     def __init__(self, config: ProviderConfig) -> None:
         self.config = config
+        model = getattr(type(self), "Options", None)
+        if isinstance(model, type):
+            self.options: Any = parse_options(model, config.options, provider=config.name)
         self.price = config.price if isinstance(config.price, Price) else None
 
     @abstractmethod
@@ -120,6 +126,14 @@ class ProviderBase(ABC):
             model: Name of the model; the configured one if None.
         """
         return self.price if model in {None, self.model} else None
+
+    def window_of(self, model: str | None) -> int | None:
+        """Return how many tokens a model can take in; None if that is not known.
+
+        Args:
+            model: Name of the model; the configured one if None.
+        """
+        return self.context_window if model in {None, self.model} else None
 
     async def stream(self, prompt: Prompt, **kwargs: Any) -> AsyncIterator[StreamChunk]:
         """Answer a prompt piece by piece; by default the whole answer is one piece.

@@ -13,14 +13,17 @@ import typer
 from .audit.app import ConfigOption as RecordsOption
 from .audit.app import FilesArgument, SinceOption, UntilOption
 from .audit.app import app as audit
+from .completion import configured_names
+from .config.app import app as config_commands
 from .ending import end
 from .keys.app import app as keys
 from .migrate.app import app as migrate
+from .rows.app import LENIENT, ConfigOption, JsonOption, init
+from .rows.app import app as providers
 
 app = typer.Typer(
     name="amas-providers",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     epilog=(
@@ -32,19 +35,9 @@ app = typer.Typer(
 app.add_typer(migrate, name="migrate")
 app.add_typer(keys, name="keys")
 app.add_typer(audit, name="audit")
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        envvar="AMAS_PROVIDERS_CONFIG",
-        help="YAML file with a providers: section. Without it, every provider of the"
-        " catalogue whose key is in the environment, and a local Ollama.",
-        show_default=False,
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+app.add_typer(config_commands, name="config")
+app.add_typer(providers, name="providers")
+app.command(context_settings=LENIENT)(init)
 
 
 def run(work: Coroutine[Any, Any, int]) -> None:
@@ -58,8 +51,12 @@ def generate(
         str | None, typer.Argument(help="The prompt; from standard input if absent or '-'.")
     ] = None,
     config: ConfigOption = None,
-    provider: Annotated[str | None, typer.Option(help="Whom to ask first.")] = None,
-    model: Annotated[str | None, typer.Option(help="Model of the provider asked first.")] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="Whom to ask first.", autocompletion=configured_names)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model of the provider asked first, or an alias.")
+    ] = None,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longest answer, in tokens.")
@@ -88,14 +85,6 @@ def generate(
     }
     prompt = sys.stdin.read() if text in {None, "-"} else text
     run(commands.generate(config, prompt or "", asked, stream=stream, as_json=as_json))
-
-
-@app.command()
-def providers(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show the configured providers: state, model, latency, and why one is unavailable."""
-    from . import commands  # noqa: PLC0415 -- help must not wait for what calls need
-
-    run(commands.providers(config, as_json=as_json))
 
 
 @app.command()

@@ -38,6 +38,7 @@ def load_manager(config: Path | None, *, recorded: bool = False) -> ProviderMana
         settings.manager,
         security=settings.security,
         observability=ObservabilitySettings(audit=settings.audit if recorded else None),
+        models=settings.models,
         providers=providers,
     )
 

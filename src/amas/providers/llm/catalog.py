@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -22,8 +22,9 @@ from pydantic import BeforeValidator, ConfigDict, Field, PositiveInt, TypeAdapte
 
 from ..errors import ProviderConfigError
 from ..types import Capability
+from .cloud import CloudName
 
-AuthHeader = Literal["authorization", "x-api-key", "x-goog-api-key"]
+AuthHeader = Literal["authorization", "x-api-key", "x-goog-api-key", "api-key"]
 KeyNeed = Literal["required", "optional", "none"]
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
@@ -34,11 +35,11 @@ _RelativePath = Annotated[str, Field(pattern=r"^(\.\./)*[\w-]+(/[\w-]+)*$")]
 def _pairs(value: object) -> object:
     """Turn a mapping into pairs: they can be hashed and keep their order."""
     if not isinstance(value, dict):
-        raise ValueError("must map endings of an address to what stands there instead")  # noqa: TRY004 -- pydantic's contract
+        raise ValueError("must be a mapping of texts to texts")  # noqa: TRY004 -- pydantic's contract
     return tuple(value.items())
 
 
-_Rewrites = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)]
+_Pairs = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +54,15 @@ class CatalogEntry:
     prefixes: tuple[str, ...] = ()
     base_url: _Address | None = None
     api_root: str = "/v1"
-    rewrite: _Rewrites = ()
+    rewrite: _Pairs = ()
     chat_path: str = "/chat/completions"
     models_path: _RelativePath | None = None
     models_check_key: bool = True
     auth_header: AuthHeader = "authorization"
     key: KeyNeed = "required"
     env: tuple[str, ...] = ()
+    cloud: CloudName | None = None
+    by_option: _Pairs = ()
     local: bool = False
     aggregator: bool = False
     native_ids: tuple[str, ...] = ()
@@ -135,6 +138,17 @@ def load_catalog() -> Mapping[str, CatalogEntry]:
 def lookup(name: str) -> CatalogEntry | None:
     """Return the row of that name, if there is one."""
     return catalog().entries.get(name)
+
+
+def for_options(entry: CatalogEntry, options: Mapping[str, object]) -> CatalogEntry:
+    """Return the row that a provider's options turn a row into; mostly that row itself.
+
+    The variables of the row that was named stay: they are what a user has at hand.
+    """
+    for option, name in entry.by_option:
+        if option in options:
+            return replace(catalog().entries[name], env=entry.env)
+    return entry
 
 
 def by_prefix(prefix: str) -> CatalogEntry | None:

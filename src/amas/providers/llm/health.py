@@ -99,12 +99,17 @@ async def _ask(
 
 
 def _names(listing: object) -> list[str]:
-    """Read a listing in the form of OpenAI (``data``), or of Ollama, Gemini and Cohere (``models``)."""
+    """Read a listing in the form of OpenAI, or of Ollama, Gemini and Cohere, or of Vertex AI."""
     if isinstance(listing, dict):
-        listing = listing.get("data") or listing.get("models")
+        keys = ("data", "models", "publisherModels")
+        listing = next((listing[key] for key in keys if listing.get(key)), None)
     rows = listing if isinstance(listing, list) else []
     found = (row.get("id") or row.get("name") for row in rows if isinstance(row, dict))
-    return [name.removeprefix("models/") for name in found if isinstance(name, str)]
+    return [
+        name.removeprefix("publishers/google/").removeprefix("models/")
+        for name in found
+        if isinstance(name, str)
+    ]
 
 
 def _judge(status: int, text: str) -> ProviderError | None:

@@ -15,15 +15,16 @@ from dataclasses import dataclass
 import httpx
 from typing_extensions import override
 
+from ..errors import ProviderError
 from ..observability.trace_context import trace_headers
 from ..secret import scrub
 from ..security.egress import Egress
 from .stream_lines import StreamLines
 
-# The finish reason in an answer's JSON, in the words of OpenAI, Anthropic, Gemini and Ollama.
-# A text that contains the same has its quotes escaped.
+# The finish reason in an answer's JSON, in the words of OpenAI, Anthropic, Gemini, Ollama and
+# Bedrock. A text that contains the same has its quotes escaped.
 _FINISH = re.compile(
-    rb'"(?:finish_reason|stop_reason|finishReason|done_reason)"\s*:\s*"([^"\\]{1,60})"'
+    rb'"(?:finish_reason|stop_reason|finishReason|done_reason|stopReason)"\s*:\s*"([^"\\]{1,60})"'
 )
 _LONGEST_FINISH = 128
 # Line ends to Python, but not to JSON: LiteLLM would cut an event in two there, and lose it.
@@ -54,6 +55,7 @@ class Wire:
         finish: The last finish reason in the answer, in the upstream's own word.
         lines: The answer's events, if it is a stream; None while there is no answer.
         refused: Why a request was not let out, if one was not.
+        failure: What went wrong before the request itself could be sent, if something did.
     """
 
     end_marker: str | None = None
@@ -63,6 +65,7 @@ class Wire:
     finish: str | None = None
     lines: StreamLines | None = None
     refused: str | None = None
+    failure: ProviderError | None = None
     _tail: bytes = b""
 
     @property
@@ -109,6 +112,13 @@ def is_under_way() -> bool:
     return _current.get() is not None
 
 
+def note_failure(error: ProviderError) -> None:
+    """Leave word, for the call under way, of an error that LiteLLM may hide."""
+    wire = _current.get()
+    if wire is not None:
+        wire.failure = error
+
+
 class NotingTransport(httpx.AsyncBaseTransport):
     """A transport that notes what it sends and receives.
 
@@ -143,7 +153,8 @@ class NotingTransport(httpx.AsyncBaseTransport):
                 response.stream = _Refusal(response.stream, 0 if packed else _LONGEST_REFUSAL)
                 response.headers.pop("content-encoding", None)
             elif "content-encoding" not in response.headers:
-                response.stream = _Watched(response.stream, wire)
+                binary = "eventstream" in response.headers.get("content-type", "")
+                response.stream = _Watched(response.stream, wire, binary=binary)
         return response
 
     @override
@@ -200,11 +211,16 @@ def _scrubbed(data: bytes) -> bytes:
 
 
 class _Watched(_Body):
-    """The body of an answer, looked into, bounded, and without what LiteLLM trips over."""
+    """The body of an answer, looked into, bounded, and without what LiteLLM trips over.
 
-    def __init__(self, inner: httpx.AsyncByteStream, wire: Wire) -> None:
+    Frames of bytes (Bedrock's streams) are left as they are: they carry their own checksums.
+    """
+
+    def __init__(self, inner: httpx.AsyncByteStream, wire: Wire, *, binary: bool) -> None:
         super().__init__(inner)
         self._wire = wire
+        self._replaced = {} if binary else _LINE_ENDS
+        self._held_back = () if binary else _BEGINNINGS
 
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -214,9 +230,9 @@ class _Watched(_Body):
             if size > _LONGEST_ANSWER:
                 raise httpx.RemoteProtocolError(f"the answer is over {_LONGEST_ANSWER} bytes long")
             text = held + piece
-            held = next((end for end in _BEGINNINGS if text.endswith(end)), b"")
+            held = next((end for end in self._held_back if text.endswith(end)), b"")
             text = text[: len(text) - len(held)]
-            for line_end, escaped in _LINE_ENDS.items():
+            for line_end, escaped in self._replaced.items():
                 text = text.replace(line_end, escaped)
             self._wire.feed(text)
             if text:

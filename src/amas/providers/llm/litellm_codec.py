@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any
 
 from ..base import ProviderConfig
-from ..secret import reveal
 from ..types import GenerationResult, Price, StreamChunk, Usage
 from .litellm_runtime import Runtime
 from .params import Call
@@ -29,7 +28,7 @@ def shared_arguments(target: Target, config: ProviderConfig, client: Any) -> dic
     Key, address and vendor are always given: where one is missing, LiteLLM
     takes another vendor's from the environment (litellm-facts.md, 2.2).
     """
-    options: dict[str, Any] = reveal(config.options)
+    options = target.options_for_litellm(config)
     return options | {
         "api_key": config.key_value or "none",
         "api_base": target.base_url,

@@ -96,7 +96,7 @@ _OUT_OF_QUOTA = re.compile(
     re.IGNORECASE,
 )
 _TOO_LONG = re.compile(
-    r"context_length_exceeded|context[ _]window|maximum context length|prompt is too long"
+    r"context_length_exceeded|context[ _]window|maximum context length|(prompt|input) is too long"
     r"|too many tokens|input token count .{0,40}exceeds|exceeds? the (model'?s )?(maximum )?context",
     re.IGNORECASE,
 )
@@ -145,6 +145,8 @@ def translate(
         A scrubbed error without reference to the original, whose traceback
         holds the key in the locals of several frames.
     """
+    if wire.failure is not None:
+        return wire.failure
     if wire.refused is not None:
         return ProviderConfigError(_short(wire.refused), field="base_url", provider=provider)
     source = getattr(error, "original_exception", None) or error

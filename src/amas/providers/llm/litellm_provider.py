@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from typing_extensions import override
 
 from ..base import BaseProvider, ProviderConfig
+from ..base.model_names import model_problem
 from ..errors import (
     BadResponseError,
     InvalidRequestError,
@@ -21,7 +22,6 @@ from ..errors import (
     ProviderConnectionError,
     ProviderError,
 )
-from ..security.requests import model_problem
 from ..types import (
     Attempt,
     EmbeddingResult,
@@ -34,6 +34,7 @@ from ..types import (
 )
 from . import litellm_codec as codec
 from .clocks import StreamClocks
+from .cloud_auth import open_auth
 from .guard import guard
 from .health import check_models, list_models, proves_key
 from .http_client import Wire, open_http
@@ -141,17 +142,37 @@ class LiteLLMProvider(BaseProvider):
             else codec.known_of(self._runtime, self.target, named)[1]
         )
 
+    @override
+    def window_of(self, model: str | None) -> int | None:
+        """Return what a model takes in: as configured for all of them, else as LiteLLM's map says."""
+        if model is None or self.config.context_window is not None or self._runtime is None:
+            return self.context_window
+        named = self.target.model_named(model, provider=self.name)
+        if named == self.target.model:
+            return self.context_window
+        return codec.known_of(self._runtime, self.target, named)[0]
+
     async def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._http = await asyncio.to_thread(open_http, self.target.egress)
+        self._http = await asyncio.to_thread(self._open_http)
         self._shared = self._arguments(self.target)
         self._shared_for_embeddings = self._arguments(self.target.for_embeddings())
+
+    def _open_http(self) -> httpx.AsyncClient:
+        auth = open_auth(self.target.cloud, self.config)
+        http = open_http(self.target.egress)
+        if auth is not None:
+            http.auth = auth
+        return http
 
     def _arguments(self, target: Target) -> dict[str, Any]:
         assert self._runtime is not None
         assert self._http is not None
         client = self._runtime.client(
-            self._http, key=self.config.key_value or "none", base_url=target.base_url
+            self._http,
+            key=self.config.key_value or "none",
+            base_url=target.base_url,
+            azure_version=target.azure_version(self.config),
         )
         return codec.shared_arguments(target, self.config, client)
 

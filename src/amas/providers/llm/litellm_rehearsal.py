@@ -12,12 +12,14 @@ import json
 import warnings
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import httpx
 
 from ..base import ProviderConfig
 from . import litellm_codec as codec
+from .cloud import CLOUDS
 from .http_client import Wire, on_wire
 from .litellm_runtime import Runtime
 from .params import Call
@@ -44,16 +46,35 @@ def _play_routes(runtime: Runtime, target: Target) -> None:
     routes = {target.litellm_provider: target.base_url, "openai": "http://rehearsal.invalid/v1"}
     for vendor, base_url in routes.items():
         if vendor not in runtime.rehearsed:
+            if target.cloud == "aws":
+                _read_shapes()
             asyncio.run(_play(runtime, vendor, base_url, target))
             runtime.rehearsed.add(vendor)
 
 
+def _read_shapes() -> None:
+    """Let LiteLLM read botocore's description of Bedrock's streams, which it keeps."""
+    with suppress(ImportError, AttributeError):
+        bedrock: Any = import_module("litellm.llms.bedrock.common_utils")
+        bedrock.get_bedrock_response_stream_shape()
+        bedrock.get_bedrock_stream_event_statuses()
+
+
 async def _play(runtime: Runtime, vendor: str, base_url: str, target: Target) -> None:
-    shown = replace(target, litellm_provider=vendor, base_url=base_url)
+    is_same = vendor == target.litellm_provider
+    shown = replace(
+        target,
+        litellm_provider=vendor,
+        base_url=base_url,
+        entry=target.entry if is_same else None,
+    )
     answer = _openai_answer if vendor == "openai" else _refusal
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        client = runtime.client(http, key="none", base_url=base_url)
-        shared = codec.shared_arguments(shown, ProviderConfig(_LINES), client)
+        config = ProviderConfig(_LINES, options=_options(shown))
+        client = runtime.client(
+            http, key="none", base_url=base_url, azure_version=shown.azure_version(config)
+        )
+        shared = codec.shared_arguments(shown, config, client)
         call = Call(target.model, [{"role": "user", "content": _LINES}], {})
         for stream in (False, True):
             # How it ends does not matter, only that LiteLLM has gone through it.
@@ -63,6 +84,12 @@ async def _play(runtime: Runtime, vendor: str, base_url: str, target: Target) ->
                 )
                 if stream:
                     await _read_to_the_end(response)
+
+
+def _options(target: Target) -> dict[str, str]:
+    """Return options that stand for those of the configuration: nothing is to be looked up."""
+    places = CLOUDS[target.cloud].places if target.cloud else {}
+    return {name: example.strip('"') for name, (_, example) in places.items()}
 
 
 async def _read_to_the_end(wrapper: Any) -> None:

@@ -19,16 +19,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import wraps
 from importlib import import_module
 from typing import Any
 
 import httpx
 from typing_extensions import override
 
-from ..errors import InvalidRequestError
 from ..security.masking import MaskingFilter, library_loggers
 from .http_client import is_under_way
+from .litellm_doors import close_side_doors
 
 _IMPORT_ENVIRONMENT = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # the bundled price map instead of a download
@@ -98,8 +97,20 @@ class Runtime:
     def _host_globals(self) -> dict[str, Any]:
         return {name: getattr(self.litellm, name, None) for name in _NO_GLOBALS}
 
-    def client(self, http: httpx.AsyncClient, *, key: str, base_url: str) -> Any:
-        """Return a client for any of LiteLLM's routes that sends through ``http`` alone."""
+    def client(
+        self, http: httpx.AsyncClient, *, key: str, base_url: str, azure_version: str | None = None
+    ) -> Any:
+        """Return a client for LiteLLM's routes that sends through ``http`` alone.
+
+        Args:
+            http: Does the work.
+            key: The key.
+            base_url: The address.
+            azure_version: The ``api_version`` of Azure's deployments, whose route takes a
+                client of openai's own class only; None for any other route.
+        """
+        if azure_version is not None:
+            return _azure_client(http, key=key, base_url=base_url, version=azure_version)
         return self.client_class(http, key=key, base_url=base_url)
 
 
@@ -126,9 +137,7 @@ def load_runtime() -> Runtime:
             # Else counting the tokens of a llama-3 model fetches a tokenizer, blocking the loop.
             litellm.disable_hf_tokenizer_download = True
             client_class = _client_class()
-            _forbid_other_clients(client_class)
-            _forgo_bug_reports()
-            _forgo_warnings()
+            close_side_doors(client_class)
             _mask_loggers()
             _loaded = Runtime(litellm, _logging_class(), client_class)
         return _loaded
@@ -136,7 +145,7 @@ def load_runtime() -> Runtime:
 
 def _read_files(litellm: Any) -> None:
     """Read what LiteLLM would read, or fetch, on the loop: certificates, prices, beta headers."""
-    _ = litellm.module_level_client
+    _ = litellm.module_level_client, litellm.module_level_aclient
     # Older releases have neither of the two, and nothing to read.
     getattr(litellm.utils, "get_bundled_model_cost_map", dict)()
     with suppress(ImportError, AttributeError):
@@ -206,6 +215,21 @@ def _logging_class() -> type[Any]:
     return SilentLogging
 
 
+def _azure_client(http: httpx.AsyncClient, *, key: str, base_url: str, version: str) -> Any:
+    client: Any = import_module("openai").AsyncAzureOpenAI(
+        api_key=key, azure_endpoint=base_url, api_version=version, http_client=http, max_retries=0
+    )
+    client._azure_ad_token = None  # noqa: SLF001 -- AZURE_OPENAI_AD_TOKEN wins over the key
+    return _without_environment(client)
+
+
+def _without_environment(client: Any) -> Any:
+    """Take out of openai's client what it has read from variables, perhaps of another account."""
+    client.organization = client.project = None
+    client._custom_headers = {}  # noqa: SLF001 -- OPENAI_CUSTOM_HEADERS has no other switch
+    return client
+
+
 def _client_class() -> type[Any]:
     base: Any = import_module("litellm.llms.custom_httpx.http_handler").AsyncHTTPHandler
     openai = import_module("openai")
@@ -223,12 +247,9 @@ def _client_class() -> type[Any]:
             self.event_hooks = None
             self.client_alias = None
             self.client = http  # which tells the handler that it is not the owner
-            self._openai = openai.AsyncOpenAI(
-                api_key=key, base_url=base_url, http_client=http, max_retries=0
+            self._openai = _without_environment(
+                openai.AsyncOpenAI(api_key=key, base_url=base_url, http_client=http, max_retries=0)
             )
-            # openai reads these from the environment, where they may be another account's.
-            self._openai.organization = self._openai.project = None
-            self._openai._custom_headers = {}  # noqa: SLF001 -- OPENAI_CUSTOM_HEADERS has no other switch
 
         def create_client(self, *_args: Any, **_kwargs: Any) -> Any:
             """Refuse LiteLLM's second try, with a client that would follow redirects and proxies."""
@@ -249,59 +270,3 @@ def _client_class() -> type[Any]:
             """Leave the httpx client alone: the adapter closes it."""
 
     return OwnedClient
-
-
-def _forbid_other_clients(owned: type[Any]) -> None:
-    """Let nothing but a provider's own client send while one of its calls is under way."""
-    handlers: Any = import_module("litellm.llms.custom_httpx.http_handler")
-    for handler in (handlers.AsyncHTTPHandler, handlers.HTTPHandler):
-        handler.client = _unless_under_way(_client_property(handler), owned)
-
-
-def _client_property(handler: type[Any]) -> property:
-    """Return the property of a handler's client; in older releases it is a plain attribute."""
-    found = vars(handler).get("client")
-    if isinstance(found, property):
-        return found
-    return property(
-        lambda self: vars(self)["client"], lambda self, value: vars(self).update(client=value)
-    )
-
-
-def _unless_under_way(inner: property, owned: type[Any]) -> property:
-    def client(handler: Any) -> Any:
-        if is_under_way() and not isinstance(handler, owned):
-            raise InvalidRequestError(
-                "LiteLLM would have to fetch something by itself first, such as an image or a"
-                " token; give it in the request or in options"
-            )
-        assert inner.fget is not None
-        return inner.fget(handler)
-
-    return property(client, inner.fset)
-
-
-def _forgo_bug_reports() -> None:
-    """Keep LiteLLM from reading its sources for a bug report when it cannot read an answer."""
-    mapping: Any = import_module("litellm.litellm_core_utils.exception_mapping_utils")
-    inner = getattr(mapping, "should_report_bug", None)
-    if inner is not None:
-        mapping.should_report_bug = lambda error: not is_under_way() and inner(error)
-
-
-def _forgo_warnings() -> None:
-    """Keep pydantic from warning of what does not fit, with the answer, which may repeat the key.
-
-    Here and not by a filter of warnings, which the host may have replaced by its own.
-    """
-    model: Any = import_module("openai").BaseModel
-    for name in ("model_dump", "model_dump_json"):
-        setattr(model, name, _quiet_under_way(getattr(model, name)))
-
-
-def _quiet_under_way(inner: Any) -> Any:
-    @wraps(inner)
-    def dump(model: Any, **options: Any) -> Any:
-        return inner(model, **({**options, "warnings": False} if is_under_way() else options))
-
-    return dump

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..base import ProviderConfig
+from ..base.model_names import model_problem
 from ..errors import InvalidRequestError, ProviderConfigError, suggestion
-from ..secret import Secret
+from ..secret import Secret, reveal
 from ..security.egress import Egress
-from ..security.requests import model_problem
 from ..types import Capability
 from .base_url import models_url, normalize_base_url
-from .catalog import CatalogEntry, resolve
+from .catalog import CatalogEntry, for_options, resolve
+from .cloud import CLOUDS, CloudName, check_cloud, google_account, require_aws
 from .params import ALLOWED
 
 _NO_KEY = "none"  # what stands for a key where the server wants none
@@ -115,6 +117,11 @@ class Target:
         return self.entry is not None and self.entry.local
 
     @property
+    def cloud(self) -> CloudName | None:
+        """The cloud it is, where that wants more than a key."""
+        return self.entry.cloud if self.entry else None
+
+    @property
     def speaks_openai(self) -> bool:
         """Whether chat requests are in OpenAI's form, as far as the catalogue knows."""
         return self.entry is not None and self.entry.chat_path.endswith("/chat/completions")
@@ -127,6 +134,12 @@ class Target:
         Raises:
             ProviderConfigError: There is none; the message says where to put it.
         """
+        if self.cloud == "aws":
+            require_aws(config)
+            return
+        if self.cloud == "google":
+            google_account(config)
+            return
         if config.api_key is not None or (self.entry and self.entry.key != "required"):
             return
         variable = self.entry.env[0] if self.entry and self.entry.env else "THE_API_KEY"
@@ -157,6 +170,27 @@ class Target:
             headers[name] = f"Bearer {config.key_value}" if bearer else config.key_value
         return headers
 
+    def options_for_litellm(self, config: ProviderConfig) -> dict[str, Any]:
+        """Return the options that LiteLLM is given: no credentials of a cloud, but its address.
+
+        It takes what is missing here from the environment.
+        """
+        options: dict[str, Any] = reveal(config.options)
+        if self.cloud is None:
+            return options
+        options = {
+            name: value
+            for name, value in options.items()
+            if name not in CLOUDS[self.cloud].credentials
+        }
+        if self.cloud == "aws":
+            options["aws_bedrock_runtime_endpoint"] = self.base_url
+        return options
+
+    def azure_version(self, config: ProviderConfig) -> str | None:
+        """Return the API version, where LiteLLM speaks to Azure's deployments; else None."""
+        return str(config.options["api_version"]) if self.cloud == "azure" else None
+
     def model_named(self, model: object, *, provider: str) -> str:
         """Return the model that a caller names, without a prefix, or the configured one.
 
@@ -186,31 +220,37 @@ def resolve_target(config: ProviderConfig, *, default_row: str | None = None) ->
     """
     _check_options(config)
     resolved = resolve(config.name, config.model, config.provider or default_row)
-    entry = resolved.entry
+    entry = for_options(resolved.entry, config.options) if resolved.entry else None
+    vendor = entry.litellm_provider if entry else resolved.litellm_provider
+    cloud = CLOUDS[entry.cloud] if entry and entry.cloud else None
+    derived = check_cloud(entry.cloud, config) if entry and entry.cloud else None
     # What the catalogue knows of a model it knows of the default one.
     known = entry if entry is not None and resolved.model == entry.default_model else None
-    written = config.base_url or (entry.base_url if entry else None)
+    written = config.base_url or derived or (entry.base_url if entry else None)
     if written is None:
         raise ProviderConfigError(
             "no address is known for it: give its base_url", field="base_url", provider=config.name
         )
     try:
-        base_url = normalize_base_url(written, resolved.litellm_provider, entry=entry)
+        base_url = normalize_base_url(written, vendor, entry=entry)
         egress = Egress.of(
             base_url,
             local=_is_own(config, entry),
-            hosts=config.allowed_hosts,
+            hosts=(*config.allowed_hosts, *(cloud.hosts if cloud else ())),
             proxy=config.proxy if isinstance(config.proxy, Secret) else None,
         )
     except ProviderConfigError as error:
         raise ProviderConfigError(error.message, field=error.field, provider=config.name) from None
+    listing = models_url(base_url, entry) if entry else None
+    if listing is not None and entry is not None and entry.cloud == "azure":
+        listing += f"?api-version={config.options['api_version']}"
     return Target(
-        litellm_provider=resolved.litellm_provider,
+        litellm_provider=vendor,
         model=resolved.model,
         base_url=base_url,
-        models_url=models_url(base_url, entry) if entry else None,
+        models_url=listing,
         entry=entry,
-        prices=entry.prices if entry else resolved.litellm_provider,
+        prices=entry.prices if entry else vendor,
         capabilities=config.capabilities or _known_capabilities(known),
         context_window=config.context_window or (known.context_window if known else None),
         embedding_model=config.embedding_model or (entry.embedding_model if entry else None),
@@ -246,7 +286,7 @@ def _check_options(config: ProviderConfig) -> None:
     if unknown:
         hints = ", ".join(f"{name!r}{suggestion(name, ALLOWED)}" for name in unknown)
         raise ProviderConfigError(
-            f"params may not have {hints}; what only this vendor knows goes into options",
+            f"params may not have {hints}; what only this vendor knows goes into the provider's options",
             field="params",
             provider=config.name,
         )

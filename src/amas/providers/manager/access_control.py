@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...config.provider_settings import SecuritySettings
+from ...config.provider_settings import ManagerSettings, SecuritySettings
 from ..errors import AccessDeniedError
 from ..observability.outcomes import PERHAPS_BILLED
 from ..security.access import LENGTHS, Rule, find_rule
@@ -58,7 +58,9 @@ class Grant:
             raise self._denied("providers", f"use provider {asked!r}", provider=asked)
         allowed = [member for member in chain if self.rule.may_use(member.name)]
         if chain and not allowed:
-            raise self._denied("providers", "use any of the providers that there are")
+            alias = self.request.alias
+            which = "the providers that there are" if alias is None else f"those of {alias}"
+            raise self._denied("providers", f"use any of {which}")
         return allowed
 
     def models(
@@ -76,24 +78,31 @@ class Grant:
         """
         bound = self.rule.longest_answer(self.request.params, self.request.caller)
         self._bound = bound
-        named = self.request.model
+        by_name = self.request.model or self.request.provider
         owner = self.request.provider or next((member.name for member in candidates), None)
         allowed = []
         for member in candidates:
             own = arguments[member.name]
-            if self.rule.may_ask(member.name, own.get("model") or member.provider.model):
+            model = _model_of(member, own)
+            if self.rule.may_ask(member.name, model):
                 allowed.append(member)
-            elif member.name == owner and (named or self.request.provider):
-                model = named or member.provider.model
+            elif member.name == owner and by_name:
                 raise self._denied("models", f"ask for model {model!r} of {owner}")
             if bound is not None:
-                _put_bound(own, bound, member.provider.config.params)
+                _put_bound(own, bound, {**member.provider.config.params, **self._defaults})
         if candidates and not allowed:
-            asked = ", ".join(f"{item.name}/{item.provider.model}" for item in candidates)
+            asked = ", ".join(
+                f"{item.name}/{_model_of(item, arguments[item.name])}" for item in candidates
+            )
             raise self._denied("models", f"ask for any model of those who could answer: {asked}")
         if self.rule.budget_usd_per_day is not None:
             return self._priced(allowed, arguments)
         return allowed
+
+    @property
+    def _defaults(self) -> Mapping[str, Any]:
+        """The parameters that come from the configuration rather than from the caller."""
+        return {} if self.request.alias is None else self.request.alias.params
 
     def _priced(
         self, candidates: Sequence[Member], arguments: Mapping[str, dict[str, Any]]
@@ -250,7 +259,7 @@ class AccessControl:
         self._counters = counters
         self._notices = notices
         self._wall = wall
-        self._at_once = at_once
+        self.at_once = at_once
 
     def grant(self, request: Request) -> Grant | None:
         """Return what the caller's rule leaves of a call; None if there are no rules.
@@ -261,7 +270,7 @@ class AccessControl:
         if not self.rules:
             return None
         rule = find_rule(self.rules, request.caller)
-        return Grant(rule, request, self._counters, self._wall, self._at_once, self._notices)
+        return Grant(rule, request, self._counters, self._wall, self.at_once, self._notices)
 
     def allowed(self, grant: Grant, candidates: Sequence[Member]) -> None:
         """Record that a call was allowed, and to whom it may go."""
@@ -274,6 +283,11 @@ class AccessControl:
         self._notices.access(request, allowed=False, rule=error.rule, reason=error.message)
 
 
+def at_once(settings: ManagerSettings) -> int:
+    """Return how many providers a call may ask beside each other."""
+    return 1 if settings.hedge is None else 2
+
+
 def access_rules(security: SecuritySettings) -> dict[str, Rule]:
     """Return the rules of a configuration, by name of the caller."""
     return {name: Rule(name, **rule.model_dump()) for name, rule in security.access.items()}
@@ -284,12 +298,17 @@ def request_rules(security: SecuritySettings) -> RequestRules:
     return RequestRules(security.media_urls, security.media_hosts, security.max_prompt_bytes)
 
 
+def _model_of(member: Member, arguments: Mapping[str, Any]) -> str | None:
+    return arguments.get("model") or member.provider.model
+
+
 def _price_of(member: Member, arguments: Mapping[str, Any]) -> Price | None:
     return member.provider.price_of(arguments.get("model"))
 
 
 def _put_bound(arguments: dict[str, Any], bound: int, defaults: Mapping[str, Any]) -> None:
-    """Bound the answer's length, unless the provider's own defaults do so already."""
-    own = [defaults[name] for name in LENGTHS if name in defaults]
-    if not any(isinstance(value, int) and value <= bound for value in own):
-        arguments["max_tokens"] = bound
+    """Bound the answer's length, unless the configured defaults do so already."""
+    own = {name: defaults[name] for name in LENGTHS if defaults.get(name) is not None}
+    kept = [name for name, value in own.items() if isinstance(value, int) and value <= bound]
+    if len(kept) < max(len(own), 1):
+        arguments |= dict.fromkeys(own.keys() - set(kept) or {"max_tokens"}, bound)

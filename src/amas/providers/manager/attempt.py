@@ -34,6 +34,7 @@ class Terms:
         attempts: The records of the call, of which theirs become the last.
         hedge: Whether they are sent beside another request that is slow.
         overtaken: Tells whether another provider has been faster.
+        model: The model that is asked.
         watch: Is told of them.
     """
 
@@ -41,6 +42,7 @@ class Terms:
     attempts: list[Attempt]
     hedge: bool
     overtaken: Callable[[], bool]
+    model: str | None = None
     watch: Watch = UNWATCHED
 
 
@@ -138,7 +140,7 @@ async def attempt(
         The open attempt, or the error it ended with.
     """
     started = member.clock()
-    sent = Sent(member, ticket, started, terms, terms.watch.begin(ticket.lane))
+    sent = Sent(member, ticket, started, terms, terms.watch.begin(ticket.lane, terms.model))
     limit = min(terms.ends - started, _longest_attempt(member))
     timer = asyncio.timeout(limit)
     error: ProviderError | None = None
@@ -202,7 +204,7 @@ def _settle(
     )
     record = Attempt(
         provider=member.name,
-        model=(error.model if error else None) or ticket.lane.provider.model,
+        model=(error.model if error else None) or sent.terms.model,
         outcome=str(outcome),
         status_code=error.status_code if error else None,
         latency_ms=round(latency * 1000, 3),

@@ -58,12 +58,12 @@ class CallNotice(Watch):
         self.attempts: Sequence[Attempt] = ()
 
     @override
-    def begin(self, lane: Lane) -> AttemptSpan | None:
+    def begin(self, lane: Lane, model: str | None) -> AttemptSpan | None:
         if self._span is None:
             return None
         provider = lane.provider
         return self._span.attempt(
-            provider=provider.name, vendor=provider.config.provider, model=provider.model
+            provider=provider.name, vendor=provider.config.provider, model=model
         )
 
     @override
@@ -185,6 +185,7 @@ class CallNotice(Watch):
             first_content_ms=milliseconds(self._first_content),
             asked_provider=self._request.provider,
             asked_model=self._request.model,
+            alias=self._request.alias_name,
             fingerprint=self._notices.fingerprint(self._lane) if self._lane else None,
             content=self._content() if self._with_content else None,
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
 
 from ..errors import (
     AllProvidersFailedError,
@@ -28,6 +29,8 @@ from .watch import UNWATCHED, Watch
 T = TypeVar("T")
 
 _log = get_logger("amas.providers.failover")
+
+_NO_ARGUMENTS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Course(Generic[T]):
         request: The call.
         ask: Sends one request to one provider, with one of its keys.
         tokens: Estimate of the tokens that the call takes, for limits per minute.
+        arguments: What each provider is called with, by name.
         attempts: Records of what was tried before, of a stream that is taken over.
         watch: Is told of each request.
     """
@@ -66,6 +70,7 @@ class Course(Generic[T]):
         ask: Callable[[Member, Ticket], Awaitable[T]],
         *,
         tokens: int = 0,
+        arguments: Mapping[str, Mapping[str, Any]] = _NO_ARGUMENTS,
         attempts: Sequence[Attempt] = (),
         watch: Watch = UNWATCHED,
     ) -> None:
@@ -74,6 +79,7 @@ class Course(Generic[T]):
         self._request = request
         self._ask = ask
         self._tokens = tokens
+        self._arguments = arguments
         self.attempts: list[Attempt] = list(attempts)
         self.failures: list[tuple[Member, ProviderError]] = []
         self.overtaken = False
@@ -90,6 +96,15 @@ class Course(Generic[T]):
         """Return the seconds that are left of the deadline."""
         return self._request.deadline - self._tools.clock()
 
+    def _model_asked(self, member: Member) -> str | None:
+        """Return the model that a provider is asked for in this call; None if it has no name."""
+        named = self._arguments.get(member.name, {}).get("model")
+        return named if isinstance(named, str) else member.provider.model
+
+    def window(self, member: Member) -> int | None:
+        """Return how many tokens that model takes in; None if that is not known."""
+        return member.provider.window_of(self._model_asked(member))
+
     async def visit(
         self, member: Member, *, followed: bool, hedge: bool = False
     ) -> OpenAttempt[T] | None:
@@ -104,7 +119,14 @@ class Course(Generic[T]):
             What it brought; None if nothing, with the reason in ``failures``.
         """
         ends = self._tools.clock() + self.time_left() / (2 if followed else 1)
-        terms = Terms(ends, self.attempts, hedge, lambda: self.overtaken, self._watch)
+        terms = Terms(
+            ends,
+            self.attempts,
+            hedge,
+            lambda: self.overtaken,
+            self._model_asked(member),
+            self._watch,
+        )
         used: set[Lane] = set()
         retries = 0
         failure: ProviderError | None = None
@@ -209,7 +231,7 @@ class Course(Generic[T]):
             f"{text} ({count} times)" if count > 1 else text for text, count in counted.items()
         )
         return AllProvidersFailedError(
-            f"{'the deadline passed' if late else 'all providers failed'} after"
+            f"{'the deadline passed' if late else 'all providers failed'}{self._by_name} after"
             f" {len(self.attempts)} attempts: {told}",
             errors=errors,
             attempts=self.attempts,
@@ -226,10 +248,15 @@ class Course(Generic[T]):
         reasons = "; ".join(self._why(member, able) for member in members)
         when = f"; try again in {wait:.1f} s" if wait else ""
         return NoProviderAvailableError(
-            f"no provider can be asked: {reasons or 'none is registered'}{when}",
+            f"no provider can be asked{self._by_name}: {reasons or 'none is registered'}{when}",
             request_id=self._request.id,
             retry_after=wait,
         )
+
+    @property
+    def _by_name(self) -> str:
+        alias = self._request.alias
+        return "" if alias is None else f" for {alias}"
 
     def _why(self, member: Member, able: Sequence[Member]) -> str:
         if member.ready and member not in able:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeAlias
 
 from ...config.provider_settings import ProvidersSettings, load_settings
 from ..base import ProviderBase, ProviderConfig
+from ..base.factory import Factory, check_options, find_factory, make_provider
 from ..errors import ProviderConfigError
 from ..llm.catalog import load_catalog
 from ..llm.litellm_provider import LiteLLMProvider
 from ..security.keyring import open_keyring
+from ..security.sandbox.inspection import inspect
 from ..security.sandbox.provider import SandboxedProvider
 from ..security.secrets import make_opener
 from ..types import Isolation
@@ -37,8 +40,8 @@ def build_provider(config: ProviderConfig, plugins: Mapping[str, EntryPoint]) ->
     """Make the provider of a configuration row.
 
     Args:
-        config: The row. A plugin of its ``provider`` or name is used where there is
-            one, in a process of its own unless ``isolation`` is ``none``; every other row
+        config: The row. Its adapter, or a plugin of its ``provider`` or name, is used where
+            there is one, in a process of its own unless ``isolation`` is ``none``; every other row
             goes through LiteLLM, in a process of its own if ``isolation`` is ``process``.
         plugins: What ``find_plugins`` found.
 
@@ -57,25 +60,61 @@ def build_provider(config: ProviderConfig, plugins: Mapping[str, EntryPoint]) ->
 
 
 def _build(config: ProviderConfig, plugins: Mapping[str, EntryPoint]) -> ProviderBase:
-    plugin = plugins.get(config.provider or config.name)
-    if plugin is None:
+    foreign = _foreign(config, plugins)
+    if foreign is None:
         return _build_ours(config)
     if config.isolation is not Isolation.NONE:
         # Code that is not ours runs in a process of its own, unless the row says otherwise.
-        return SandboxedProvider(config, factory=f"{plugin.module}:{plugin.attr}")
+        return SandboxedProvider(config, factory=foreign.where)
+    return make_provider(foreign.load(), foreign.where, config)
+
+
+@dataclass(frozen=True, slots=True)
+class _Foreign:
+    """Code that is not ours: where it is, and how it is had in this process."""
+
+    where: str
+    load: Callable[[], Factory]
+
+    def check(self, config: ProviderConfig) -> None:
+        """Make sure that it is there, and that a row's options are what it declares."""
+        try:
+            if config.isolation is Isolation.NONE:
+                check_options(self.load(), config)
+            else:
+                inspect(self.where, config)
+        except ProviderConfigError as error:
+            if error.field == "adapter" and config.adapter is None:
+                error.field = None  # the row itself does not say it: an installed plugin does
+            raise
+
+
+def _foreign(config: ProviderConfig, plugins: Mapping[str, EntryPoint]) -> _Foreign | None:
+    """Return what a row names beside LiteLLM: its adapter, or an installed plugin."""
+    plugin = plugins.get(config.provider or config.name)
+    where = config.adapter
+    if where is not None:
+        if plugin is not None:
+            raise ProviderConfigError(
+                f"is not needed: an installed plugin has the name {config.name!r};"
+                " remove it, or give the row another name",
+                field="adapter",
+                provider=config.name,
+            )
+        return _Foreign(where, lambda: find_factory(where))
+    if plugin is None:
+        return None
+    return _Foreign(f"{plugin.module}:{plugin.attr}", lambda: _load(plugin, config.name))
+
+
+def _load(plugin: EntryPoint, provider: str) -> Factory:
     try:
-        provider = plugin.load()(config)
+        return plugin.load()  # type: ignore[no-any-return]
     except Exception as error:
         raise ProviderConfigError(
             f"plugin {plugin.value!r} cannot be used: {type(error).__name__}: {error}",
-            provider=config.name,
+            provider=provider,
         ) from error
-    if not isinstance(provider, ProviderBase):
-        raise ProviderConfigError(
-            f"plugin {plugin.value!r} makes a {type(provider).__name__}, not a ProviderBase",
-            provider=config.name,
-        )
-    return provider
 
 
 def _build_ours(config: ProviderConfig) -> ProviderBase:
@@ -128,8 +167,11 @@ def read_configuration(
     plugins = find_plugins()
 
     def check(config: ProviderConfig) -> None:
-        if (config.provider or config.name) not in plugins:
+        foreign = _foreign(config, plugins)
+        if foreign is None:
             LiteLLMProvider.check(config)
+        else:
+            foreign.check(config)
 
     settings = read_settings(source, check)
     return settings, [build_provider(config, plugins) for config in settings.provider_configs()]

@@ -26,7 +26,7 @@ from .observation import Observation
 from .recovery import Recovery
 from .results import ask_for_answer, with_records
 from .routing import candidates_for, concerned, own_arguments
-from .selection import find_strategy
+from .selection import Strategy, find_strategy
 from .startup import PATIENCE
 from .streaming import OpenStream, close, open_stream
 
@@ -88,14 +88,17 @@ class Dispatcher:
         observation: Observation,
     ) -> None:
         self._observation = observation
-        self._settings = settings
         self._members = members
         self._access = access
         self._life = life
         self._tools = tools
-        self._loop = FailoverLoop(
-            tools, settings.failover_enabled, _hedging(settings.hedge, tools.clock)
-        )
+        self.use(settings)
+
+    def use(self, settings: ManagerSettings) -> None:
+        """Work by these settings from now on; calls that run finish by those they began with."""
+        self._settings = settings
+        hedging = _hedging(settings.hedge, self._tools.clock)
+        self._loop = FailoverLoop(self._tools, settings.failover_enabled, hedging)
 
     async def answer(self, request: Request, strategy: str | None) -> GenerationResult:
         """Get a complete answer; see ``ProviderManager.generate``."""
@@ -115,7 +118,7 @@ class Dispatcher:
                 member, ticket.lane.provider, request, plan.arguments[member.name]
             )
 
-        course = self._course(request, ask, call)
+        course = self._course(request, ask, call, plan)
         async with plan.accounted():
             opened = await self._loop.run(course, plan.candidates, everybody=plan.everybody)
         records = opened.settle(Outcome.OK, usage=opened.value["usage"])
@@ -154,7 +157,7 @@ class Dispatcher:
                 source = ticket.lane.provider.stream(prompt, **plan.arguments[member.name])
                 return await open_stream(member, source)
 
-            course = self._course(request, ask, call, attempts)
+            course = self._course(request, ask, call, plan, attempts)
             with _named(request):
                 opened = await self._loop.run(
                     course, candidates, everybody=plan.everybody, discard=_close
@@ -203,14 +206,16 @@ class Dispatcher:
         self, request: Request, strategy: str | None, grant: Grant | None = None
     ) -> Plan:
         """Find out whom to ask; providers that are not started yet are, on first use."""
-        order = find_strategy(strategy or self._settings.strategy)
+        order = self._order(request, strategy)
         failover = self._settings.failover_enabled
         clock = self._tools.clock
         first_call = await self._life.ensure_started(request.deadline - clock())
         chain = concerned(request, self._members.chain(), failover=failover)
         if grant is not None:
             chain = grant.providers(chain)
-        if not first_call and not any(member.ready for member in chain):
+        # A first start has waited for one of all providers, who need not be one of these.
+        has_waited = first_call and len(chain) == len(self._members.by_name)
+        if not has_waited and not any(member.ready for member in chain):
             # Nobody has started well so far: perhaps by now somebody would, such as a
             # local model that was switched on after this service.
             await self._life.start_some(
@@ -231,11 +236,18 @@ class Dispatcher:
         self._members.picked(candidates)
         return Plan(candidates, arguments, chain, grant)
 
+    def _order(self, request: Request, strategy: str | None) -> Strategy:
+        """Return the call's own strategy, else its alias's, else the manager's."""
+        if strategy is None and request.alias is not None:
+            strategy = request.alias.strategy or "priority"
+        return find_strategy(strategy or self._settings.strategy)
+
     def _course(
         self,
         request: Request,
         ask: Callable[[Member, Ticket], Awaitable[T]],
         call: CallNotice,
+        plan: Plan,
         attempts: Sequence[Attempt] = (),
     ) -> Course[T]:
         course = Course(
@@ -243,6 +255,7 @@ class Dispatcher:
             request,
             ask,
             tokens=_estimated_tokens(request),
+            arguments=plan.arguments,
             attempts=attempts,
             watch=call,
         )

@@ -100,7 +100,8 @@ class FailoverLoop:
             if rule is Failover.NO or not self.failover:
                 raise error
             if rule is Failover.LARGER_WINDOW:
-                remaining = [item for item in remaining if _has_larger_window(item, member)]
+                window = course.window(member)
+                remaining = [item for item in remaining if _is_larger(course.window(item), window)]
                 if not remaining:
                     raise error
         outcomes = {error.outcome for _, error in course.failures}
@@ -121,6 +122,5 @@ def _take_next(remaining: list[Member]) -> Member:
     return chosen
 
 
-def _has_larger_window(member: Member, than: Member) -> bool:
-    mine, theirs = member.provider.context_window, than.provider.context_window
-    return mine is not None and theirs is not None and mine > theirs
+def _is_larger(window: int | None, than: int | None) -> bool:
+    return window is not None and than is not None and window > than

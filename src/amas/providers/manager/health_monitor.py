@@ -43,7 +43,7 @@ class HealthMonitor:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._members = members
-        self._interval = interval
+        self.interval = interval
         self._clock = clock
         self._random = random
         self._sleep = sleep
@@ -70,7 +70,7 @@ class HealthMonitor:
 
     async def _run(self) -> None:
         while True:
-            pause = self._interval * (0.8 + 0.4 * self._random())
+            pause = self.interval * (0.8 + 0.4 * self._random())
             self._next_at = self._clock() + pause
             await self._sleep(pause)
             await self.check()
@@ -89,7 +89,7 @@ class HealthMonitor:
     def _in_need(self, member: Member) -> list[Lane]:
         """Return the keys of a provider about which traffic tells nothing."""
         answered = member.succeeded_at
-        vouched = answered is not None and self._clock() - answered < self._interval
+        vouched = answered is not None and self._clock() - answered < self.interval
         return [
             lane
             for lane in member.lanes
@@ -136,6 +136,8 @@ def begin_check(lane: Lane) -> asyncio.Task[bool]:
 
 
 async def _check(lane: Lane) -> bool:
+    if lane.retired:
+        return False  # whatever it would open, nobody would close
     provider = lane.provider
     started = provider.initialized
     before = started and provider.healthy

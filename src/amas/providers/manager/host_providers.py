@@ -179,6 +179,7 @@ def _make_manager(
         settings,
         security=loaded.security,
         observability=loaded.observability,
+        models=loaded.models,
         providers=[LiteLLMProvider(config) for config in configs],
         clock=_clock,
     )

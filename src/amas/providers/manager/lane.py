@@ -20,6 +20,10 @@ def _set() -> asyncio.Event:
     return event
 
 
+def _unheard(_healthy: bool) -> None:
+    """Tell nobody."""
+
+
 @dataclass(slots=True, eq=False)
 class Lane:
     """A provider with one key.
@@ -46,7 +50,8 @@ class Lane:
     check: asyncio.Task[bool] | None = None
     check_seconds: float | None = None
     found_ill_at: float = float("-inf")
-    health_changed: Callable[[bool], None] = lambda _healthy: None
+    retired: bool = False
+    health_changed: Callable[[bool], None] = _unheard
 
     def enter(self) -> None:
         """Count a request as under way."""
@@ -58,6 +63,12 @@ class Lane:
         self.in_flight -= 1
         if not self.in_flight:
             self.idle.set()
+
+    def retire(self) -> None:
+        """Take part no more, and tell nobody: what ends late concerns nobody who is left."""
+        self.retired = True
+        self.breaker.hush()
+        self.health_changed = _unheard
 
     @property
     def ready(self) -> bool:

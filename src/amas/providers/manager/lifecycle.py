@@ -8,11 +8,13 @@ from contextlib import contextmanager, suppress
 
 from ..errors import NoProviderAvailableError
 from ..observability.logging import get_logger
+from .file_watch import FileWatch
 from .health_monitor import HealthMonitor, check_member, is_under_way
 from .member import Member
 from .members import Members
 from .observation import Observation
 from .retirement import Retirement, shut_down
+from .running import Running
 from .startup import PATIENCE, start_members
 
 # Calls whose connections were closed get this many seconds to notice.
@@ -29,6 +31,7 @@ class Lifecycle:
         monitor: Looks after them while the manager is up.
         retirement: Sees those off that were replaced.
         observation: Watches calls and providers.
+        watch: Looks after the files of the configuration while the manager is up.
         enabled: Whether calls are taken at all.
     """
 
@@ -38,6 +41,7 @@ class Lifecycle:
         monitor: HealthMonitor,
         retirement: Retirement,
         observation: Observation,
+        watch: FileWatch,
         *,
         enabled: bool,
     ) -> None:
@@ -45,14 +49,15 @@ class Lifecycle:
         self._retirement = retirement
         self._observation = observation
         self._monitor = monitor
+        self._watch = watch
         self._enabled = enabled
         self._stopping = asyncio.Lock()
         self._started = False
         self._closed = False
         self._given_back = False
-        self._running = 0
-        self._quiet = asyncio.Event()
-        self._quiet.set()
+        self._running = Running()
+        self._recent = Running()
+        self._starting: set[Member] = set()
 
     @property
     def takes_calls(self) -> bool:
@@ -89,7 +94,12 @@ class Lifecycle:
         """Start some providers, unless the manager is shut down; see ``start_members``."""
         if self._closed:
             return {member.name: False for member in members}
-        return await start_members(members, patience=patience, limit=limit)
+        # Those of a reload are not in their places yet; a shutdown has to know of them, too.
+        self._starting.update(members)
+        try:
+            return await start_members(members, patience=patience, limit=limit)
+        finally:
+            self._starting.difference_update(members)
 
     async def check(self, members: Sequence[Member]) -> dict[str, bool]:
         """Ask some providers for their health, unless the manager is shut down."""
@@ -108,9 +118,33 @@ class Lifecycle:
         # A shutdown may have come in between; then nothing is to run any more.
         if not self._closed:
             self._started = True
+            self._watch.start()
             if self._enabled:
                 self._monitor.start()
         return ready
+
+    async def adjust(self, *, enabled: bool, interval: float) -> None:
+        """Take over settings that have changed.
+
+        Args:
+            enabled: Whether calls are taken at all.
+            interval: Seconds between two health checks.
+        """
+        if self._started and not self._closed:
+            self._watch.start()  # if that is wanted from now on
+        rhythm = enabled, interval
+        if rhythm == (self._enabled, self._monitor.interval):
+            return
+        self._enabled, self._monitor.interval = rhythm
+        if self._started and not self._closed:
+            await self._monitor.stop()
+            if enabled and self.takes_calls:  # not shut down meanwhile
+                self._monitor.start()
+
+    def turn(self) -> asyncio.Event:
+        """Return what is set once all calls that run now have ended."""
+        before, self._recent = self._recent, Running()
+        return before.quiet
 
     @contextmanager
     def call(self) -> Iterator[None]:
@@ -120,16 +154,34 @@ class Lifecycle:
             NoProviderAvailableError: No calls are taken.
         """
         if not self.takes_calls:
-            why = "shut down" if self._closed else "disabled (providers.manager.enabled: false)"
-            raise NoProviderAvailableError(f"the provider manager is {why}")
-        self._running += 1
-        self._quiet.clear()
+            raise self._taking_none()
+        recent = self._recent
+        self._running.enter()
+        recent.enter()
         try:
             yield
         finally:
-            self._running -= 1
-            if not self._running:
-                self._quiet.set()
+            recent.leave()
+            self._running.leave()
+
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        """Count an operator's work as running; it goes on where calls are switched off.
+
+        Raises:
+            NoProviderAvailableError: The manager is shut down.
+        """
+        if self._closed:
+            raise self._taking_none()
+        self._running.enter()
+        try:
+            yield
+        finally:
+            self._running.leave()
+
+    def _taking_none(self) -> NoProviderAvailableError:
+        why = "shut down" if self._closed else "disabled (providers.manager.enabled: false)"
+        return NoProviderAvailableError(f"the provider manager is {why}")
 
     async def stop(self, grace: float) -> None:
         """Take no more calls, let running ones finish, and give back everything.
@@ -145,6 +197,7 @@ class Lifecycle:
                 return
             self._closed = True  # a start may have come in between
             try:
+                await self._watch.stop()
                 await self._monitor.stop()
                 await self._end_checks()
                 await self._drain(grace)
@@ -154,7 +207,7 @@ class Lifecycle:
     async def _end_checks(self) -> None:
         checks = [
             lane.check
-            for member in self._members.by_name.values()
+            for member in {*self._members.by_name.values(), *self._starting}
             for lane in member.lanes
             if is_under_way(lane.check)
         ]
@@ -165,9 +218,9 @@ class Lifecycle:
     async def _drain(self, grace: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                await self._quiet.wait()
-        if self._running:
-            _log.warning("shutdown_cut_calls_short", running=self._running)
+                await self._running.quiet.wait()
+        if self._running.count:
+            _log.warning("shutdown_cut_calls_short", running=self._running.count)
 
     async def _give_back(self) -> None:
         lanes = [lane for member in self._members.by_name.values() for lane in member.lanes]
@@ -180,4 +233,4 @@ class Lifecycle:
         self._started = False
         with suppress(TimeoutError):
             async with asyncio.timeout(_AFTERMATH):
-                await self._quiet.wait()
+                await self._running.quiet.wait()

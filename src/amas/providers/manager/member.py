@@ -83,7 +83,8 @@ class Member:
         self.gate = gate
         self.sharing = Sharing(provider.name, clock, store)
         self.breaker = self._breaker(self.sharing.circuit_key)
-        self.breaker.moved = lambda move: self._notices.circuit(provider.name, move)
+        name = provider.name  # not the provider, which goes when it gets another key
+        self.breaker.moved = lambda move: self._notices.circuit(name, move)
         self.lanes = [
             self.new_lane(item, number) for number, item in enumerate(provider.for_each_key(), 1)
         ]
@@ -113,6 +114,11 @@ class Member:
             lane, healthy=healthy, error=provider.last_error
         )
         return lane
+
+    def retire(self) -> None:
+        """Tell nobody any more: what its calls under way end as concerns nobody who is left."""
+        self.breaker.hush()
+        self.sharing.hushed = True
 
     @property
     def name(self) -> str:

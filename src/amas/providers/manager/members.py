@@ -46,7 +46,7 @@ class Members:
         self._notices = notices or Notices()
         self.by_name: dict[str, Member] = {}
         self.order: list[str] = []
-        self._settings = settings
+        self.settings = settings
         self._clock = clock
         self._random = random
         store = self._open_store()
@@ -56,13 +56,11 @@ class Members:
         self._calls = 0
 
     def _open_store(self) -> RedisStore | None:
-        if self._settings.state == _MEMORY:
+        if self.settings.state == _MEMORY:
             return None
         from .redis_store import RedisStore  # noqa: PLC0415 -- an extra: needed only here
 
-        return RedisStore(
-            self._settings.state, prefix=self._settings.state_prefix, clock=self._clock
-        )
+        return RedisStore(self.settings.state, prefix=self.settings.state_prefix, clock=self._clock)
 
     def add(self, provider: ProviderBase) -> Member:
         """Take a provider in, at the end of the order.
@@ -82,15 +80,19 @@ class Members:
         self.order.append(provider.name)
         return member
 
-    def prepare(self, provider: ProviderBase) -> Member:
+    def prepare(self, provider: ProviderBase, settings: ManagerSettings | None = None) -> Member:
         """Return a member that is not taken in yet.
+
+        Args:
+            provider: Its provider.
+            settings: The section ``manager:`` that its rules are made of; the one in use if None.
 
         Raises:
             ProviderConfigError: Its limits need a package that is missing.
         """
         return Member(
             provider,
-            rules_for(self._settings, provider.config),
+            rules_for(settings or self.settings, provider.config),
             self._clock,
             self._random,
             store=self._store,
@@ -98,8 +100,8 @@ class Members:
             notices=self._notices,
         )
 
-    def exchange(self, member: Member) -> None:
-        """Put a member in the place of the one of its name."""
+    def put(self, member: Member) -> None:
+        """Take a member in, in the place of the one of its name if there is one."""
         self.by_name[member.name] = member
 
     def remove(self, name: str) -> Member:
@@ -113,9 +115,9 @@ class Members:
         if self._limits is None:
             from .rate_limits import RateLimits  # noqa: PLC0415 -- an extra: needed only here
 
-            shared = self._settings.state != _MEMORY
+            shared = self.settings.state != _MEMORY
             self._limits = RateLimits(
-                url=self._settings.state if shared else None, prefix=self._settings.state_prefix
+                url=self.settings.state if shared else None, prefix=self.settings.state_prefix
             )
         return RateGate(self._limits, config.name, config.rpm, config.tpm, self._clock)
 

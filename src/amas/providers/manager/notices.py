@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 # Characters of a name that are recorded of a call that was refused.
 _LONGEST_NAME = 200
 
+# Keys whose names in records are remembered.
+_MOST_KEYS = 1000
+
 _log = get_logger("amas.providers.manager")
 
 
@@ -65,6 +68,8 @@ class Notices:
         if self._fingerprint is None:
             return None
         if lane.mark not in self._fingerprints:
+            if len(self._fingerprints) >= _MOST_KEYS:
+                self._fingerprints.clear()  # keys that are exchanged every day add up
             key = lane.provider.config.key_value
             self._fingerprints[lane.mark] = self._fingerprint(Secret(key)) if key else None
         return self._fingerprints[lane.mark]
@@ -161,6 +166,7 @@ class Notices:
                 allowed=allowed,
                 provider=request.provider,
                 model=request.model,
+                alias=request.alias_name,
                 **found,
             )
         )

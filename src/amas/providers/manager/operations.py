@@ -11,20 +11,23 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ...config.provider_settings import (
     ManagerSettings,
+    ModelAlias,
     ObservabilitySettings,
     ProvidersSettings,
     SecuritySettings,
 )
 from ..base import ProviderBase
-from ..errors import ProviderConfigError
 from ..observability.bus import Observer
 from ..observability.logging import get_logger
 from ..secret import hide
 from ..types import ProviderStatus
-from .access_control import AccessControl, access_rules, request_rules
+from .access_control import AccessControl, access_rules, at_once, request_rules
+from .aliases import make_aliases
+from .configured import Configured, read
 from .course import Tools
-from .discovery import Source, build_plugins, read_configuration
+from .discovery import build_plugins
 from .dispatch import Dispatcher
+from .file_watch import FileWatch
 from .health_monitor import HealthMonitor
 from .lifecycle import Lifecycle
 from .members import Members
@@ -50,6 +53,7 @@ class Operations:
         *,
         security: SecuritySettings | None = None,
         observability: ObservabilitySettings | None = None,
+        models: Mapping[str, ModelAlias] | None = None,
         providers: Iterable[ProviderBase] = (),
         observers: Iterable[Observer] = (),
         on_alert: Callable[[Alert], None] | None = None,
@@ -79,20 +83,23 @@ class Operations:
             random=random,
         )
         self._retirement = Retirement()
+        self._watch = FileWatch(self.reload, lambda: self.settings.reload_on_change)
         self._life = Lifecycle(
             self._members,
             self._monitor,
             self._retirement,
             self._observation,
+            self._watch,
             enabled=self.settings.enabled,
         )
         self._rules = request_rules(security)
+        self._aliases = make_aliases(models or {})
         self._access = AccessControl(
             access_rules(security),
             self._members.counters,
             notices,
             wall,
-            at_once=1 if self.settings.hedge is None else 2,
+            at_once=at_once(self.settings),
         )
         self._dispatcher = Dispatcher(
             self.settings,
@@ -103,11 +110,16 @@ class Operations:
             observation=self._observation,
         )
         self._rotation = Rotation(self._retirement, notices)
-        self._changing = asyncio.Lock()
-        self._source: Source | None = None
+        self._configured = Configured(
+            Reloading(self._members, self._life, self._retirement, self._rotation),
+            self._life,
+            self._watch,
+            notices=notices,
+            observability=self._observation.settings,
+            hold=self._hold,
+        )
         for provider in providers:
             self._members.add(provider)
-        self._made = set(self._members.by_name)
 
     @classmethod
     def from_config(
@@ -131,16 +143,19 @@ class Operations:
         Raises:
             ProviderConfigError: Something in it is wrong; all problems at once.
         """
-        settings, providers = read_configuration(source)
+        reading = read(source)
+        settings = reading.settings
         manager = cls(
             settings.manager,
             security=settings.security,
             observability=settings.observability,
-            providers=providers,
+            models=settings.models,
+            providers=reading.providers,
             observers=observers,
             on_alert=on_alert,
         )
-        manager._source = source
+        manager._configured.made.update(manager._members.by_name)
+        manager._configured.begin(source, reading)
         manager._warn(settings.warnings)
         return manager
 
@@ -295,16 +310,19 @@ class Operations:
         new_key = hide(new_key, secret=True)  # what fails here on has it in its frames
         member = self._members.named(name)
         with self._life.call():
-            async with self._changing:
+            async with self._configured.changing:
                 await self._rotation.rotate(member, new_key, key, cause="rotate_key")
 
     async def reload(self) -> Changes:
         """Read the configuration again, with what its references lead to now.
 
-        New keys are checked before they are used; running calls finish as they began.
-        Providers that the service registered itself stay. The sections ``llm:`` and
-        ``security:`` hold at once, all others from the next start on: the result names those
-        that have changed.
+        New keys are checked before they are used, new providers are started before they are
+        asked, and running calls finish as they began. Providers that the service registered
+        itself stay, with the rules they have. All sections hold at once but ``audit:``,
+        ``metrics:``, ``tracing:``, ``alerts:`` and where the state is kept, which hold from the
+        next start on: the result names those that have changed.
+
+        With ``manager.reload_on_change`` it happens by itself when a file changes.
 
         Returns:
             What has changed, and what was not taken over.
@@ -313,38 +331,17 @@ class Operations:
             ProviderConfigError: The manager was not made from a configuration, or something in
                 it is wrong; nothing has changed.
         """
-        if self._source is None:
-            raise ProviderConfigError(
-                "there is nothing to reload: make the manager with ProviderManager.from_config"
-            )
-        reloading = Reloading(self._members, self._life, self._retirement, self._rotation)
-        with self._life.call():
-            async with self._changing:
-                try:
-                    settings, providers = await reloading.read(self._source)
-                except ProviderConfigError as error:
-                    self._observation.notices.reload_failed(error)
-                    raise
-                changes = await reloading.apply(providers, self._made)
-                self._made = {provider.name for provider in providers}
-                changes.pending = self._pending(settings)
-                self._access.rules = access_rules(settings.security)
-                self._rules = request_rules(settings.security)
-                self._warn(settings.warnings)
-        self._observation.notices.reloaded(changes)
-        return changes
+        return await self._configured.reload()
 
-    def _pending(self, settings: ProvidersSettings) -> list[str]:
-        """Return the sections that are other ones than those this manager works with."""
-        found, used = settings.observability, self._observation.settings
-        same = {
-            "manager": settings.manager == self.settings,
-            "audit": found.audit == used.audit,
-            "metrics": found.metrics == used.metrics,
-            "tracing": found.tracing == used.tracing,
-            "alerts": found.alerts == used.alerts,
-        }
-        return [name for name, unchanged in same.items() if not unchanged]
+    def _hold(self, settings: ProvidersSettings, manager: ManagerSettings) -> None:
+        """Let a configuration hold that was read again; the providers are exchanged already."""
+        self.settings = self._members.settings = manager
+        self._dispatcher.use(manager)
+        self._access.rules = access_rules(settings.security)
+        self._access.at_once = at_once(manager)
+        self._rules = request_rules(settings.security)
+        self._aliases = make_aliases(settings.models)
+        self._warn(settings.warnings)
 
     async def shutdown(self, grace: float = 10.0) -> None:
         """Take no more calls, let running ones finish, and give back everything.

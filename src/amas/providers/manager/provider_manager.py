@@ -10,6 +10,7 @@ from ..base import ProviderBase
 from ..errors import ProviderError
 from ..security.caller import current_caller
 from ..types import GenerationResult, Prompt, Request, StreamChunk
+from .aliases import chains_of
 from .operations import Operations
 from .routing import make_request
 
@@ -24,6 +25,7 @@ class ProviderManager(Operations):
         settings: How it behaves; the defaults of the ``manager:`` section if None.
         security: The ``security:`` section, with the access rules; no rules if None.
         observability: The sections ``audit:``, ``metrics:``, ``tracing:`` and ``alerts:``.
+        models: The section ``models:``, aliases by name; no aliases if None.
         providers: Its first providers, in fallback order; they start on the first call.
         observers: Told of every event, each in a thread of its own.
         on_alert: Called with each alert, in a thread.
@@ -31,6 +33,11 @@ class ProviderManager(Operations):
         wall: The time of day, in seconds since 1970.
         random: Source of numbers in [0, 1), for jitter.
     """
+
+    @property
+    def models(self) -> dict[str, list[str]]:
+        """The chain of each alias, by its name, as the section ``models:`` has it."""
+        return chains_of(self._aliases)
 
     async def get_available_provider(self) -> ProviderBase | None:
         """Return the provider that a call would ask first now; None if nobody can be asked."""
@@ -57,7 +64,8 @@ class ProviderManager(Operations):
             prompt: A text, or chat messages in OpenAI's form.
             system_prompt: What the model is to be, put in front of the messages.
             provider: Name of the provider to ask first; the others stand in for its outages.
-            strategy: Order in which providers are asked; the configured one if None.
+            strategy: Order in which providers are asked; the configured one if None, and
+                the order of its chain for an alias.
             caller: Who asks, for the access rules and the records; as said by ``set_caller``
                 or ``as_caller`` if None.
             deadline: Seconds for the whole call, all attempts together.
@@ -65,6 +73,7 @@ class ProviderManager(Operations):
             **params: ``model`` and chat parameters such as ``temperature`` or ``tools``.
                 ``model`` holds for the provider asked first; ``"openai/gpt-4o"`` asks the
                 provider of that name first. Those standing in answer with their own model.
+                An alias of the section ``models:`` asks nobody but those of its chain.
 
         Returns:
             The answer, who gave it, and a record of each attempt.
@@ -148,6 +157,7 @@ class ProviderManager(Operations):
                 seconds=self.settings.deadline if deadline is None else deadline,
                 max_providers=max_providers,
                 rules=self._rules,
+                aliases=self._aliases,
                 **named,
             )
         except ProviderError as error:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from ...config.provider_settings import ProvidersSettings
+from ...config.provider_settings import ManagerSettings
 from ..base import ProviderBase, ProviderConfig
-from .discovery import Source, read_configuration
 from .lifecycle import Lifecycle
 from .member import Member
 from .members import Members
-from .retirement import Retirement
+from .retirement import Retirement, see_off
 from .rotation import Rotation
+from .rules import rules_for
 
 
 @dataclass(slots=True)
@@ -23,10 +23,12 @@ class Changes:
     Args:
         added: They take part from now on.
         removed: They take no new calls.
-        changed: Their configuration is another one.
+        changed: They are set up anew, as their configuration or a rule for them is another one.
         rekeyed: They use another key.
         problems: What was not taken over, and why.
-        pending: Sections that have changed and hold from the next start on.
+        pending: Sections or fields that have changed and hold from the next start on.
+        differences: Each field of the configuration that has changed, from what to what; of a
+            credential only that it has.
     """
 
     added: list[str] = field(default_factory=list)
@@ -35,6 +37,7 @@ class Changes:
     rekeyed: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
 
 
 class Reloading:
@@ -55,61 +58,109 @@ class Reloading:
         self._retirement = retirement
         self._rotation = rotation
 
-    async def read(self, source: Source) -> tuple[ProvidersSettings, list[ProviderBase]]:
-        """Read a configuration; see ``read_configuration``."""
-        return await asyncio.to_thread(read_configuration, source)
-
-    async def apply(self, providers: Sequence[ProviderBase], made: set[str]) -> Changes:
+    async def apply(
+        self,
+        providers: Sequence[ProviderBase],
+        made: set[str],
+        settings: ManagerSettings,
+        hold: Callable[[Changes], None],
+    ) -> Changes:
         """Take a configuration's providers over; running calls finish where they are.
+
+        New ones are started first, while the old ones serve. Then all is exchanged at once: no
+        call sees one half of the old configuration and one of the new.
 
         Args:
             providers: What it says, in fallback order; not started.
-            made: Names of those that it made before; what is not among them stays.
+            made: Names of those that it made before, of which what it has no more is removed;
+                brought up to date.
+            settings: The section ``manager:`` that holds from then on.
+            hold: Called with the changes when all else is to hold.
+
+        Raises:
+            ProviderConfigError: A provider needs a package that is missing, or the like.
+            NoProviderAvailableError: The manager was shut down meanwhile. In both cases nothing
+                has changed but keys.
         """
         changes = Changes()
-        names = [provider.name for provider in providers]
-        for provider in providers:
-            member = self._members.by_name.get(provider.name)
-            if member is None or provider.name not in made:
-                await self._add(provider, changes)
-            elif member.config == provider.config:
-                continue
-            elif provider.config.disabled_reason and member.config.enabled:
-                # Nobody wished for that: a key that is not to be had, for one.
-                reason = provider.config.disabled_reason
-                changes.problems.append(f"{provider.name} stays as it is: {reason}")
-            elif _without_keys(member.config) == _without_keys(provider.config):
-                changes.problems += await self._rotation.adopt(member, provider, cause="reload")
-                changes.rekeyed.append(provider.name)
-            else:
-                await self._replace(member, provider)
-                changes.changed.append(provider.name)
-        for name in sorted(made - set(names)):
-            self._retire(self._members.remove(name))
-            changes.removed.append(name)
-        others = [name for name in self._members.order if name not in names]
-        self._members.order = [*names, *others]
+        prepared: list[Member] = []
+        taken = False
+        try:
+            for provider in providers:
+                prepared += await self._prepare(provider, made, settings, changes)
+            await self._life.start_some(prepared)
+            with self._life.work():  # refuses if it was shut down: nobody would close these
+                taken = True
+                self._exchange(prepared, providers, made, changes)
+                hold(changes)
+        finally:
+            if not taken:
+                lanes = [lane for member in prepared for lane in member.lanes]
+                await asyncio.gather(*map(see_off, lanes))
         return changes
 
-    async def _add(self, provider: ProviderBase, changes: Changes) -> None:
-        if provider.name in self._members.by_name:
+    async def _prepare(
+        self,
+        provider: ProviderBase,
+        made: set[str],
+        settings: ManagerSettings,
+        changes: Changes,
+    ) -> list[Member]:
+        """Return the member to be started for a provider, if it takes one."""
+        name = provider.name
+        member = self._members.by_name.get(name)
+        if member is None:
+            changes.added.append(name)
+        elif name not in made:
             changes.problems.append(
-                f"{provider.name} was registered by the service itself, and stays as it is"
+                f"{name} was registered by the service itself, and stays as it is"
             )
-            return
-        await self._life.start_some([self._members.add(provider)])
-        changes.added.append(provider.name)
+            return []
+        elif provider.config.disabled_reason and member.config.enabled:
+            # Nobody wished for that: a key that is not to be had, for one.
+            reason = provider.config.disabled_reason
+            changes.problems.append(f"{name} stays as it is: {reason}")
+            return []
+        elif member.rules != rules_for(settings, provider.config):
+            changes.changed.append(name)
+        elif member.config == provider.config:
+            return []
+        elif _without_keys(member.config) == _without_keys(provider.config):
+            changes.problems += await self._rotation.adopt(member, provider, cause="reload")
+            changes.rekeyed.append(name)
+            return []
+        else:
+            changes.changed.append(name)
+        return [self._members.prepare(provider, settings)]
 
-    async def _replace(self, old: Member, provider: ProviderBase) -> None:
-        """Put a provider in the place of one of its name, once it is started."""
-        new = self._members.prepare(provider)
-        await self._life.start_some([new])
-        self._members.exchange(new)
-        self._retire(old)
+    def _exchange(
+        self,
+        prepared: Sequence[Member],
+        providers: Sequence[ProviderBase],
+        made: set[str],
+        changes: Changes,
+    ) -> None:
+        names = [provider.name for provider in providers]
+        changes.removed += sorted(made - set(names))
+        over = self._life.turn()
+        gone = [self._members.by_name.get(member.name) for member in prepared]
+        gone += [self._members.remove(name) for name in changes.removed]
+        for member in prepared:
+            self._members.put(member)
+        others = [name for name in self._members.order if name not in names]
+        self._members.order = [*names, *others]
+        for old in gone:
+            if old is not None:
+                self._retire(old, over)
+        made.clear()
+        made.update(names)
 
-    def _retire(self, member: Member) -> None:
+    def _retire(self, member: Member, over: asyncio.Event) -> None:
+        """See a member off, once no call is left that may turn to it."""
+        member.retire()
+        grace = max(member.longest_call, self._members.settings.deadline)
         for lane in member.lanes:
-            self._retirement.retire(lane, member.longest_call)
+            self._retirement.retire(lane, grace, over)
 
 
 def _without_keys(config: ProviderConfig) -> ProviderConfig:

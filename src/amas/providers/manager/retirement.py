@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from ..base import ProviderBase
 from ..observability.logging import get_logger
+from .health_monitor import is_under_way
 from .lane import Lane
 
 # A provider that does not give back in this many seconds is left to itself.
@@ -21,15 +22,17 @@ class Retirement:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def retire(self, lane: Lane, grace: float) -> None:
+    def retire(self, lane: Lane, grace: float, after: asyncio.Event | None = None) -> None:
         """Let the calls on a lane finish, then shut its provider down; returns at once.
 
         Args:
-            lane: The lane; nobody is to be sent to it any more.
+            lane: The lane; no new call is to be sent to it any more.
             grace: Seconds after which calls that still run are cut short.
+            after: Set once all calls have ended that may still turn to it; None if none may.
         """
+        lane.retire()  # at once; the task has its turn later
         name = f"amas-retire-{lane.provider.name}"
-        task = asyncio.create_task(_see_off(lane, grace), name=name)
+        task = asyncio.create_task(see_off(lane, grace, after), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -41,12 +44,17 @@ class Retirement:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _see_off(lane: Lane, grace: float) -> None:
+async def see_off(lane: Lane, grace: float = 0, after: asyncio.Event | None = None) -> None:
+    """Shut the provider of a lane down once its calls have ended; see ``Retirement.retire``."""
+    lane.retire()
     try:
-        if lane.check is not None:
+        if is_under_way(lane.check):
             lane.check.cancel()
+            await asyncio.wait([lane.check])
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
+                if after is not None:
+                    await after.wait()
                 await lane.idle.wait()
     finally:
         await shut_down(lane.provider)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from ..errors import InvalidRequestError, NoProviderAvailableError, ProviderError
-from ..security.requests import DEFAULT_RULES, RequestRules, inspect_call, model_problem
-from ..types import Capability, Prompt, Request
+from ..security.requests import DEFAULT_RULES, RequestRules, inspect_call
+from ..types import Alias, Capability, Prompt, Request
+from .aliases import NO_ALIASES, members_of, model_for, read_wish, with_defaults
 from .member import Member
 from .members import unknown_provider
 from .needs import lacks, needs_of
@@ -34,13 +35,14 @@ def make_request(
     caller: str | None = None,
     max_providers: int | None = None,
     rules: RequestRules = DEFAULT_RULES,
+    aliases: Mapping[str, Alias] = NO_ALIASES,
 ) -> Request:
     """Make the request of a call.
 
     Args:
         prompt: What is asked.
         params: ``model`` and the chat parameters; a model ``"openai/gpt-4o"`` asks for the
-            provider of that name, if there is one.
+            provider of that name, if there is one, and an alias for those that it names.
         known: Names of the providers.
         now: The time.
         seconds: How long the call may take.
@@ -49,6 +51,7 @@ def make_request(
         caller: Who asks.
         max_providers: How many providers may be asked; None for all.
         rules: What calls may have in them.
+        aliases: Names of one's own for models.
 
     Raises:
         InvalidRequestError: The deadline is not one, the prompt is not one, or the call
@@ -62,12 +65,7 @@ def make_request(
     if system_prompt is not None:
         own["system_prompt"] = system_prompt
     inspect_call(prompt, own, rules)
-    if isinstance(model, str) and (problem := model_problem(model)):
-        raise InvalidRequestError(problem)
-    if provider is None and isinstance(model, str):
-        named, _, rest = model.partition("/")
-        if rest and named in known:
-            provider, model = named, rest
+    provider, model, alias = read_wish(model, provider, known, aliases)
     return Request(
         id=uuid.uuid4().hex,
         prompt=prompt,
@@ -76,8 +74,9 @@ def make_request(
         model=model,
         provider=provider,
         caller=caller,
-        needs=needs_of(prompt, own),
+        needs=needs_of(prompt, own if alias is None else with_defaults(alias, own)),
         max_providers=_check_most(max_providers),
+        alias=alias,
     )
 
 
@@ -172,6 +171,8 @@ def _ordered(
 
 def _standing(member: Member, request: Request) -> Standing:
     price, needs = member.provider.price, request.needs
+    if (model := model_for(member, request)) is not None:
+        price = member.provider.price_of(model)
     answer = _TYPICAL_ANSWER if needs.answer_tokens is None else needs.answer_tokens
     return Standing(
         name=member.name,
@@ -196,8 +197,11 @@ def _able(request: Request, chain: Sequence[Member]) -> list[Member]:
 
 
 def _lacking(member: Member, request: Request) -> frozenset[Capability]:
-    """Return what it lacks for a call; who was asked for by name decides that itself."""
-    asked_for = member.name == request.provider
+    """Return what it lacks for a call; who was asked for by name decides that itself.
+
+    So does who is asked for another model than its own, of which nobody has said what it can.
+    """
+    asked_for = member.name == request.provider or model_for(member, request) is not None
     return frozenset() if asked_for else lacks(member.provider, request.needs)
 
 
@@ -212,12 +216,13 @@ def _nobody_able(
         for member in chain
         if not (member.ready or member.misconfigured or _lacking(member, request))
     ]
+    by_name = "" if request.alias is None else f" for {request.alias}"
     if not away:
         return InvalidRequestError(
-            f"no provider can serve this request: {reasons}", request_id=request.id
+            f"no provider can serve this request{by_name}: {reasons}", request_id=request.id
         )
     return NoProviderAvailableError(
-        f"nobody who can serve this request can be asked: {', '.join(away)}; {reasons}",
+        f"nobody who can serve this request{by_name} can be asked: {', '.join(away)}; {reasons}",
         request_id=request.id,
     )
 
@@ -234,7 +239,7 @@ def fitting(members: list[Member], request: Request) -> list[Member]:
 
 
 def _window(member: Member, request: Request) -> float:
-    window = member.provider.context_window
+    window = member.provider.window_of(model_for(member, request))
     return math.inf if window is None or member.name == request.provider else window
 
 
@@ -252,12 +257,19 @@ def _rank(member: Member, request: Request, failover: bool) -> int:
 
 
 def concerned(request: Request, chain: Sequence[Member], *, failover: bool) -> list[Member]:
-    """Return whom a call may be answered by: everybody, or without failover the asked-for one.
+    """Return whom a call may be answered by: everybody, those that its alias names, or one.
+
+    Args:
+        request: The call.
+        chain: All members, in fallback order.
+        failover: Whether others than the asked-for one stand in.
 
     Raises:
         InvalidRequestError: The asked-for provider does not exist.
-        NoProviderAvailableError: The asked-for provider needs its owner first.
+        NoProviderAvailableError: The asked-for provider needs its owner first, or none is there.
     """
+    if request.alias is not None:
+        chain = members_of(request.alias, chain, request.id)
     if request.provider is None:
         return list(chain)
     asked = _asked(request, chain)
@@ -288,9 +300,11 @@ def own_arguments(request: Request, candidates: Sequence[Member]) -> Mapping[str
     arguments: dict[str, dict[str, Any]] = {}
     owner = request.provider or next((member.name for member in candidates), None)
     for member in candidates:
-        arguments[member.name] = dict(request.params)
-        if request.model is not None and (
+        own = arguments[member.name] = with_defaults(request.alias, request.params)
+        if (model := model_for(member, request)) is not None:
+            own["model"] = model
+        elif request.model is not None and (
             member.name == owner or member.provider.model == request.model
         ):
-            arguments[member.name]["model"] = request.model
+            own["model"] = request.model
     return arguments

@@ -21,11 +21,13 @@ class Sharing:
         name: Name of the provider.
         clock: The time in seconds; only differences matter.
         store: Where entries go.
+        hushed: Whether nobody is told of cooldowns and latencies any more.
     """
 
     name: str
     clock: Callable[[], float]
     store: StateStore | None = None
+    hushed: bool = False
     _latency_told_at: float = field(default=float("-inf"))
 
     @property
@@ -55,7 +57,7 @@ class Sharing:
 
     def tell_cooldown(self, mark: str, until: float) -> str:
         """Tell others that a key is not to be used until a time; return the entry's version."""
-        if self.store is None:
+        if self.store is None or self.hushed:
             return ""
         entry = Entry(version=uuid.uuid4().hex, until=until, data={})
         self.store.push(self.key_cooldown(mark), entry)
@@ -64,7 +66,7 @@ class Sharing:
     def tell_latency(self, average: float) -> None:
         """Tell others how fast the provider is, now and then."""
         now = self.clock()
-        if self.store is None or now - self._latency_told_at < _LATENCY_EVERY:
+        if self.store is None or self.hushed or now - self._latency_told_at < _LATENCY_EVERY:
             return
         self._latency_told_at = now
         entry = Entry(

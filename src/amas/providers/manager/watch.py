@@ -12,11 +12,12 @@ from .lane import Lane
 class Watch:
     """Watches one call; this one looks away."""
 
-    def begin(self, lane: Lane) -> Any:
+    def begin(self, lane: Lane, model: str | None) -> Any:
         """Be told that a request is sent.
 
         Args:
             lane: With which key.
+            model: The model that is asked.
 
         Returns:
             What names the request in ``active`` and ``attempted``.

@@ -66,6 +66,7 @@ class CallEnded(Event):
         first_content_ms: Milliseconds to the first content of a stream; None if none came.
         asked_provider: The provider that was asked for by name.
         asked_model: The model that was asked for by name.
+        alias: The alias that was asked for in place of a model.
         fingerprint: Keyed fingerprint of the key that was used last; None without a master key.
         content: What was asked and answered; None unless the audit section asks for it.
     """
@@ -86,6 +87,7 @@ class CallEnded(Event):
     first_content_ms: float | None = None
     asked_provider: str | None = None
     asked_model: str | None = None
+    alias: str | None = None
     fingerprint: str | None = None
     content: Content | None = None
 
@@ -180,6 +182,7 @@ class AccessDecision(Event):
         provider: The provider asked for by name.
         model: The model asked for by name.
         providers: Names of the providers that it may go to.
+        alias: The alias asked for in place of a model.
     """
 
     kind: ClassVar[str] = "access"
@@ -192,6 +195,7 @@ class AccessDecision(Event):
     provider: str | None = None
     model: str | None = None
     providers: tuple[str, ...] = ()
+    alias: str | None = None
 
     @property
     @override
@@ -260,6 +264,7 @@ class ConfigurationChanged(Event):
         rekeyed: Names of those that use another key.
         problems: What was not taken over, and why.
         pending: Sections that have changed and hold from the next start on.
+        differences: Each field that has changed, from what to what; of credentials only that.
     """
 
     kind: ClassVar[str] = "configuration"
@@ -271,6 +276,7 @@ class ConfigurationChanged(Event):
     rekeyed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,7 +94,7 @@ class Tracing:
         attributes = {
             REQUEST_ID: request.id,
             REQUEST_STREAM: streamed,
-            **_known({CALLER: request.caller, REQUEST_MODEL: request.model}),
+            **_known({CALLER: request.caller, REQUEST_MODEL: request.model or request.alias_name}),
             **_numbers(request.params),
         }
         span = self._tracer.start_span("amas.generate", attributes=attributes)

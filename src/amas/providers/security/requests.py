@@ -56,7 +56,6 @@ _PREFIXES: Final = ("aws_", "litellm_", "vertex_")
 _MOST_MESSAGES: Final = 100_000
 _MOST_VALUES: Final = 1_000_000
 _DEEPEST: Final = 100
-_LONGEST_MODEL: Final = 500
 _LONGEST_CHARACTER: Final = 4  # bytes, in UTF-8
 
 # Keys under which a message or a tool has data: a schema, arguments, or what an answer cited.
@@ -104,7 +103,6 @@ _SCHEME_AND_SLASH: Final = re.compile(
 )
 _NUMBERS: Final = (int, float)
 _BYTES: Final = (bytes, bytearray)
-_NO_MODEL: Final = re.compile(r"[\x00-\x1f\x7f?#\\%]|^/|//|(^|/)\.{1,2}(/|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,18 +177,6 @@ def is_routing(name: object) -> bool:
 
 def _is_named(shape: re.Pattern[str], key: object) -> bool:
     return isinstance(key, str) and shape.search(key) is not None
-
-
-def model_problem(model: str) -> str | None:
-    """Say why a text cannot be a model's name: it becomes a part of the vendor's URL."""
-    if len(model) > _LONGEST_MODEL:
-        return f"model must be the name of a model, of at most {_LONGEST_MODEL} characters"
-    if _NO_MODEL.search(model):
-        return (
-            "model must be the name of a model: without control characters, ?, #, % and"
-            " backslashes, and without empty, . or .. parts before slashes"
-        )
-    return None
 
 
 def _look_at(inspection: _Inspection, prompt: object, params: Mapping[str, Any]) -> None:

@@ -11,11 +11,10 @@ from typing import Final
 
 from ....config.files import read_regular
 from ....config.observability_schema import AuditSettings
-from ....config.provider_settings import load_security
+from ....config.provider_settings import load_security, read_document
 from ....config.references import References
 from ....config.resolution import Resolver
 from ....config.validation import validate
-from ....config.yaml_source import read_yaml
 from ...errors import ProviderConfigError
 from ...manager.observation import audit_key
 from ...observability.audit.files import checkpoint_files, trail_files
@@ -148,7 +147,7 @@ def _master_keys(config: Path | None, file: Path | None) -> Sequence[Secret]:
 
 def _audit_settings(config: Path) -> AuditSettings | None:
     """Read the section ``audit:`` alone: mistakes in the others must not keep records from us."""
-    document = read_yaml(config)
+    document = read_document(config, os.environ).document
     written = document.data.get("audit") if isinstance(document.data, dict) else None
     settings = None
     if written is not None:

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 from ...errors import ProviderConfigError
+from ..completion import configured_names
 from ..ending import end
 from .asking import refuse_arguments
 
@@ -53,7 +54,12 @@ KeyOption = Annotated[
     str | None,
     typer.Option("--key", metavar="N", help="Which of the provider's api_keys, from 1."),
 ]
-ProviderArgument = Annotated[str, typer.Argument(help="The provider's name.", show_default=False)]
+ProviderArgument = Annotated[
+    str,
+    typer.Argument(
+        help="The provider's name.", show_default=False, autocompletion=configured_names
+    ),
+]
 
 
 @app.command("generate-master", context_settings=_LENIENT)

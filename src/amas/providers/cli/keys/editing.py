@@ -36,7 +36,7 @@ def set_command(config: FilePath, provider: str, index: int | None, *, dry_run: 
     """
     # Before the key is typed, so that nobody types it in vain.
     inventory = read_inventory(config)
-    inventory.sealing_master(key_path(inventory.text.data, provider, index))
+    inventory.sealing_master(key_path(inventory, provider, index))
     store_key(config, provider, index, ask_for_key(provider), dry_run=dry_run)
     return 0
 
@@ -57,7 +57,7 @@ def store_key(
 
     def change(content: bytes) -> bytes:
         inventory = take_inventory(str(config), content, os.environ)
-        path = key_path(inventory.text.data, provider, index)
+        path = key_path(inventory, provider, index)
         master = inventory.sealing_master(path)
         token = seal(key, address(path), master, now=time.time())
         old = next((entry for entry in inventory.entries if entry.path == path), None)
@@ -66,7 +66,7 @@ def store_key(
         how = f" in place of {old.kept}" if old and own and old.kept not in {"enc", "none"} else ""
         verb = "would be" if dry_run else "is"
         said.append(f"{dotted(path)}: key {master.fingerprint(key)} {verb} sealed{how}")
-        said.extend(_warnings(inventory, path))
+        said.extend((*_others(inventory, provider), *_warnings(inventory, path)))
         if own:
             return inventory.text.replace({path: token})
         return inventory.text.add(path, token)
@@ -74,6 +74,16 @@ def store_key(
     edit_file(str(config), change, dry_run=dry_run)
     for line in said:
         output.say(line)
+
+
+def _others(inventory: Inventory, provider: str) -> list[str]:
+    """Say where else a provider has its key."""
+    return [
+        f"{entry.where}: there is a key of {provider!r} too, "
+        + ("and it is that one which holds" if entry.above else "which no longer holds with this")
+        for entry in inventory.elsewhere()
+        if entry.path[:2] == ("llm", provider) and entry.path[2] in {"api_key", "api_keys"}
+    ]
 
 
 def _warnings(inventory: Inventory, replaced: Path | None = None) -> list[str]:
@@ -97,18 +107,18 @@ def read_inventory(config: FilePath) -> Inventory:
     return found[0]
 
 
-def key_path(data: Any, provider: str, index: int | None) -> Path:
+def key_path(inventory: Inventory, provider: str, index: int | None) -> Path:
     """Return where a provider's key stands or is to stand.
 
     Args:
-        data: The data of the section ``providers``.
+        inventory: The inventory of the configuration.
         provider: The provider's name.
         index: Which of its ``api_keys``; None for ``api_key``.
 
     Raises:
         ProviderConfigError: There is no such provider, or no such place in it.
     """
-    row = _rows(data, provider).get(provider)
+    row = _rows(inventory, provider).get(provider)
     if not isinstance(row, Mapping | None):
         raise ProviderConfigError(
             f"{provider!r} must be a mapping, not {kind(row)}; write `api_key:` on a line below it"
@@ -130,13 +140,14 @@ def key_path(data: Any, provider: str, index: int | None) -> Path:
     return ("llm", provider, "api_keys", index)
 
 
-def _rows(data: Any, provider: str) -> Mapping[str, Any]:
+def _rows(inventory: Inventory, provider: str) -> Mapping[str, Any]:
     """Return the rows under ``llm:``, if the provider has one or the catalogue knows it."""
+    data = inventory.text.data
     rows = data.get("llm") if isinstance(data, Mapping) else None
     if not isinstance(rows, Mapping | None):
         raise ProviderConfigError(f"llm: must be a mapping of providers, not {kind(rows)}")
     rows = rows or {}
-    known = [*rows, *load_catalog()]
+    known = [*rows, *inventory.providers, *load_catalog()]
     if provider not in known:
         # Not repeated: somebody may have given the key instead.
         raise ProviderConfigError(
@@ -174,6 +185,11 @@ def encrypt_command(config: FilePath, *, dry_run: bool) -> int:
                 left.append(f"{dotted(entry.path)}: is left: {_PART_REFERENCE}")
             else:
                 tokens[entry.path] = seal(entry.value, address(entry.path), master, now=time.time())
+        warnings.extend(
+            f"{entry.where}: {dotted(entry.path)} stands there as plain text; run this on that file"
+            for entry in inventory.elsewhere()
+            if entry.kept == "plain text"
+        )
         done.extend(tokens)
         return inventory.text.replace(tokens) if tokens else content
 
@@ -199,7 +215,7 @@ def print_command(config: FilePath, provider: str, field: str) -> int:
         The exit code.
     """
     inventory = read_inventory(config)
-    _rows(inventory.text.data, provider)
+    _rows(inventory, provider)
     path: Path = ("llm", provider, *field.split(".", 1))
     master = inventory.sealing_master(path)
     if field not in {"api_key", "proxy"} and not field.startswith("options."):

@@ -53,10 +53,7 @@ def new_private_file(path: str, content: bytes) -> None:
         ProviderConfigError: It cannot be written.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            _flush(file.fileno())
+        _create(path, content, 0o600)
         _flush_folder(os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120
     except FileExistsError:
         raise ProviderConfigError(
@@ -65,6 +62,53 @@ def new_private_file(path: str, content: bytes) -> None:
         ) from None
     except OSError as error:
         raise ProviderConfigError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def new_file(path: str, content: bytes) -> None:
+    """Write a file that everybody may read; it is there as a whole or not at all.
+
+    Args:
+        path: Its path; there must be nothing there yet.
+        content: What it will have.
+
+    Raises:
+        ProviderConfigError: It cannot be written, or there is something.
+    """
+    folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.amas-new")  # noqa: PTH118
+    try:
+        with suppress(FileNotFoundError):  # of one that was killed
+            os.unlink(temporary)  # noqa: PTH108
+        try:
+            _create(temporary, content, 0o644)
+            _publish(temporary, path)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)  # noqa: PTH108
+        _flush_folder(folder)
+    except FileExistsError:
+        raise ProviderConfigError(f"{path}: there is such a file already") from None
+    except OSError as error:
+        raise ProviderConfigError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _publish(temporary: str, path: str) -> None:
+    """Give a file its name, unless something has it."""
+    try:
+        os.link(temporary, path)  # unlike a rename it replaces nothing
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError from None
+        os.rename(temporary, path)  # noqa: PTH104
+
+
+def _create(path: str, content: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        _flush(file.fileno())
 
 
 @contextmanager

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any, Final
 
-from ....config.document import Path, address, kind, label
-from ....config.provider_settings import ProviderSettings, load_security
+from ....config.document import Document, Path, address, kind, label
+from ....config.provider_settings import ProviderSettings, load_security, read_document
 from ....config.references import AbsentError, BrokenReferenceError, References
 from ....config.resolution import is_plaintext, secret_fields
 from ....config.yaml_edit import YamlText
 from ...errors import ProviderConfigError, suggestion
+from ...llm.catalog import load_catalog
 from ...secret import Secret
 from ...security.keyring import open_keyring
 from ...security.master_key import MasterKey, names, read_master_keys
@@ -39,6 +40,8 @@ class Entry:
         why: Why it is not.
         created: Since when it is there, in seconds since 1970, where that is known.
         master: Id of the master key that it is sealed with.
+        where: Where it stands, such as ``base.yaml:4:7``, if not in the file that was given.
+        above: Whether it lies over what that file says.
     """
 
     path: Path
@@ -48,6 +51,8 @@ class Entry:
     why: str | None = None
     created: float | None = None
     master: str | None = None
+    where: str | None = None
+    above: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +64,26 @@ class Inventory:
         masters: The master keys; the first seals.
         entries: The credentials in the order of the file.
         warnings: Why master keys are not to be had.
+        layered: The configuration with all its layers.
+        effective: The credentials that hold in the end, some from other files and variables.
     """
 
     text: YamlText
     masters: tuple[MasterKey, ...]
     entries: tuple[Entry, ...]
     warnings: tuple[str, ...]
+    layered: Document
+    effective: tuple[Entry, ...]
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Names of the providers of all layers."""
+        rows = self.layered.data.get("llm") if isinstance(self.layered.data, dict) else None
+        return tuple(rows) if isinstance(rows, dict) else ()
+
+    def elsewhere(self) -> list[Entry]:
+        """Return the credentials that hold and stand in another file, or in a variable."""
+        return [entry for entry in self.effective if entry.where]
 
     def require_master(self) -> MasterKey:
         """Return the master key that seals.
@@ -127,19 +146,32 @@ def take_inventory(name: str, content: bytes, environ: Mapping[str, str]) -> Inv
         {**openers, "enc": lambda value, place: open_sealed(value, place, masters)},
         str(FilePath(name).parent),
     )
-    found = [
-        _entry(path, value, references)
-        for path, value in secret_fields(text.data)
-        if path[:2] != MASTER_KEY
-    ]
+    layered = read_document(name, environ, load_catalog()).document
+    layered.raise_problems()
     if not masters and text.has_outside(MASTER_KEY):
         stray = (
             "security.master_key stands outside of providers:, where it is not read; move it there"
         )
         warnings = (*warnings, f"{name}: {stray}")
-    rows = (text.data or {}).get("llm")
-    found += [Entry(path, "", "broken", why=why) for path, why in _broken(rows)]
-    return Inventory(text, masters, (*found, *_without_key(rows)), warnings)
+    entries, effective = (tuple(_entries(each, references)) for each in (text.document, layered))
+    return Inventory(text, masters, entries, warnings, layered, effective)
+
+
+def _entries(document: Document, references: References) -> Iterator[Entry]:
+    own = document.source
+    for path, value in secret_fields(document.data):
+        if path[:2] == MASTER_KEY:
+            continue
+        source = document.source_of(path)
+        entry = _entry(path, value, references.within(source.folder))
+        if source.name != own.name:
+            where = document.where(document.place(path))
+            entry = replace(entry, where=where, above=source.rank > own.rank)
+        yield entry
+    rows = (document.data or {}).get("llm")
+    for path, why in _broken(rows):
+        yield Entry(path, "", "broken", why=why)
+    yield from _without_key(rows)
 
 
 def _without_key(rows: Any) -> Iterator[Entry]:
@@ -177,6 +209,8 @@ def _broken_field(row: Path, field: str, value: Any) -> Iterator[tuple[Path, str
 
 
 def _entry(path: Path, text: str, references: References) -> Entry:
+    if isinstance(text, Secret):
+        return Entry(path, text, "${VAR}", text)
     kept = _kept(path, text, references)
     if kept == "none":
         return Entry(path, text, kept)

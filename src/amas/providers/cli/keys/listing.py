@@ -30,7 +30,7 @@ def list_command(config: FilePath, *, as_json: bool) -> int:
         The exit code: 1 if one of them is not to be had.
     """
     inventory = read_inventory(config)
-    rows = [_row(entry, inventory) for entry in inventory.entries]
+    rows = [_row(entry, inventory) for entry in inventory.effective]
     masters = [master.id for master in inventory.masters]
     for warning in inventory.warnings:
         output.say(f"warning: {warning}")
@@ -39,13 +39,13 @@ def list_command(config: FilePath, *, as_json: bool) -> int:
     else:
         now = time.time()
         output.table(f"Keys of {config}", _COLUMNS, [_cells(row, now) for row in rows])
-    if any(entry.kept == "broken" for entry in inventory.entries):
+    if any(entry.kept == "broken" for entry in inventory.effective):
         output.say("what is broken here is no key; `amas-providers check` tells more")
     said = f"{masters[0]} seals" if masters else "none"
     if masters[1:]:
         said += f"; {', '.join(masters[1:])} also open"
     output.say(f"master keys: {said}")
-    return 1 if any(entry.why for entry in inventory.entries) else 0
+    return 1 if any(entry.why for entry in inventory.effective) else 0
 
 
 def _row(entry: Entry, inventory: Inventory) -> dict[str, Any]:
@@ -65,6 +65,7 @@ def _row(entry: Entry, inventory: Inventory) -> dict[str, Any]:
         if entry.created is not None and entry.why is None
         else None,
         "master_key": entry.master,
+        "where": entry.where,
         "mark": scrub(entry.why or _mark(entry)),
     }
 
@@ -91,5 +92,5 @@ def _cells(row: Mapping[str, Any], now: float) -> list[str]:
         row["fingerprint"] or "-",
         "-" if age is None else f"{max(age, 0) / _DAY:.0f} d",
         row["master_key"] or "-",
-        row["mark"],
+        f"{row['mark']} (in {row['where']})" if row["where"] else row["mark"],
     ]

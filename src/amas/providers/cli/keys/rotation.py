@@ -10,7 +10,7 @@ from typing import Final
 
 from ....config.document import Path, address, dotted
 from ....config.references import References
-from ...errors import ProviderConfigError, ProviderError
+from ...errors import ProviderConfigError
 from ...secret import Secret
 from ...security.master_key import MasterKey, generate, names, read_master_keys
 from ...security.secrets import seal
@@ -42,6 +42,12 @@ def rotate_master_command(config: FilePath, *, new: bool, keep_old: bool, dry_ru
         _reseal(config, dry_run=dry_run)
         return 0
     path = _key_file(config)
+    if sealed := _sealed_elsewhere(read_inventory(config)):
+        raise ProviderConfigError(
+            f"{', '.join(sealed)}: sealed values stand there too, and would not open any more; make"
+            " the new key with `amas-providers keys generate-master`, put it in front of the old one,"
+            " and run this without --new on each of these files"
+        )
     key = generate()
     if dry_run:
         output.say(
@@ -98,6 +104,7 @@ def _reseal(config: FilePath, *, dry_run: bool) -> None:
     done: list[Path] = []
     masters: list[MasterKey] = []
     trails: list[bool] = []
+    others: list[str] = []
 
     def change(content: bytes) -> bytes:
         inventory = take_inventory(str(config), content, os.environ)
@@ -105,6 +112,7 @@ def _reseal(config: FilePath, *, dry_run: bool) -> None:
         _require_all_open(inventory)
         masters.extend(inventory.masters)
         trails.append(_has_trail(inventory))
+        others.extend(_sealed_elsewhere(inventory))
         tokens = {
             entry.path: seal(entry.value, address(entry.path), master, now=entry.created)
             for entry in inventory.entries
@@ -122,14 +130,20 @@ def _reseal(config: FilePath, *, dry_run: bool) -> None:
         output.say(f"every sealed value is sealed with {masters[0].id}")
     if masters[1:] and not dry_run:
         former = names(masters[1:])
-        if any(trails):
+        if others:
+            output.say(f"keep {former}: sealed values stand in {', '.join(others)} too")
+        elif any(trails):
             output.say(f"no value is sealed with {former} any more, but keep each: {_TRAIL}")
         else:
             output.say(f"{config} does not need these master keys any more: {former}")
 
 
+def _sealed_elsewhere(inventory: Inventory) -> list[str]:
+    return [str(entry.where) for entry in inventory.elsewhere() if entry.kept == "enc"]
+
+
 def _has_trail(inventory: Inventory) -> bool:
-    audit = (inventory.text.data or {}).get("audit")
+    audit = (inventory.layered.data or {}).get("audit")
     # What it is in the end is no matter: a variable may name the file elsewhere.
     return isinstance(audit, dict) and bool(audit.get("path"))
 
@@ -160,7 +174,7 @@ def rotate_command(
         The exit code: 1 if the new key is not accepted.
     """
     inventory = read_inventory(config)
-    inventory.sealing_master(key_path(inventory.text.data, provider, index))
+    inventory.sealing_master(key_path(inventory, provider, index))
     if provider not in ((inventory.text.data or {}).get("llm") or {}):
         raise ProviderConfigError(
             f"{provider!r} is not configured; use `keys set` for its first key"
@@ -178,31 +192,10 @@ def rotate_command(
 async def _refusal(config: FilePath, name: str, key: Secret) -> str | None:
     """Return why a provider does not accept a key; None if it does."""
     from ...manager.discovery import (  # noqa: PLC0415 -- only this command needs providers
-        build_provider,
-        find_plugins,
         read_configuration,
     )
-    from ...types import HealthProbe  # noqa: PLC0415
+    from ..checking import refusal  # noqa: PLC0415
 
     settings, _ = await asyncio.to_thread(read_configuration, config)
     row = next(each for each in settings.provider_configs() if each.name == name)
-    row = replace(
-        row,
-        api_key=key,
-        api_keys=(),
-        enabled=True,
-        disabled_reason=None,
-        health_probe=HealthProbe.FREE,
-    )
-    provider = build_provider(row, find_plugins())
-    try:
-        if not await provider.initialize():
-            error = provider.last_error
-            return error.message if error else "it does not answer"
-        await provider.verify_key()
-    except ProviderError as refused:
-        return refused.message
-    else:
-        return None
-    finally:
-        await provider.shutdown()
+    return await refusal(replace(row, api_key=key, api_keys=()))

@@ -32,6 +32,9 @@ _SEVERAL = 2
 _IN_A_ROW = 3
 _LONGEST = 30.0
 
+# Names of removed providers that are remembered.
+_MOST_REMOVED = 1000
+
 # Seconds for which an answer vouches for its provider against timeouts.
 _VOUCHED = 300.0
 
@@ -92,6 +95,7 @@ class Outages:
 
     def __init__(self) -> None:
         self._providers: dict[str, _Provider] = {}
+        self._removed: set[str] = set()
         self._unanswered: Unanswered | None = None
 
     def attempted(self, provider: str, key: int, outcome: str, now: float) -> None:
@@ -131,6 +135,7 @@ class Outages:
 
     def checked(self, provider: str, key: int, *, healthy: bool) -> None:
         """Take in what a health check has found."""
+        self._removed.discard(provider)  # registered again, by hand: the removed are not checked
         known = self._known(provider)
         known.keys.add(key)
         # A check says nothing of calls that have failed; a circuit does.
@@ -138,11 +143,15 @@ class Outages:
 
     def begin(self, provider: str) -> None:
         """Take in that a provider takes part, as a new one; what was known of it is over."""
+        self._removed.discard(provider)
         self._providers[provider] = _Provider()
 
     def remove(self, provider: str) -> None:
         """Take in that a provider takes no part any more."""
         self._providers.pop(provider, None)
+        self._removed.add(provider)
+        if len(self._removed) > _MOST_REMOVED:
+            self._removed.clear()  # their last calls have long ended
 
     def rekeyed(self, provider: str) -> None:
         """Take in that a provider has other keys, perhaps in other places."""
@@ -195,4 +204,7 @@ class Outages:
         return outcome not in _NO_FAULT
 
     def _known(self, provider: str) -> _Provider:
+        if provider in self._removed:
+            # Calls that end late; who takes no part is not to count as one that is left.
+            return _Provider()
         return self._providers.setdefault(provider, _Provider())

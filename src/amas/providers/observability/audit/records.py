@@ -110,6 +110,8 @@ def _of_call(event: CallEnded, clean: Clean) -> dict[str, Any]:
         found["asked_provider"] = clean(event.asked_provider)
     if event.asked_model is not None:
         found["asked_model"] = clean(event.asked_model)
+    if event.alias is not None:
+        found["alias"] = clean(event.alias)
     found["key"] = event.fingerprint
     return found
 

@@ -8,13 +8,13 @@ import socket
 import sys
 from contextlib import suppress
 from dataclasses import asdict, replace
-from importlib import import_module
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
 from ...base import ProviderBase, ProviderConfig
-from ...errors import ProviderConfigError, ProviderError
+from ...base.factory import check_options, find_factory, make_provider
+from ...base.options import OptionsError
+from ...errors import ProviderError
 from .hardening import harden
 from .portable import config_from_data, error_to_data
 from .reachable import rules
@@ -35,20 +35,18 @@ def build(factory: str, config: ProviderConfig) -> ProviderBase:
     Raises:
         ProviderConfigError: It cannot be imported, or makes no provider.
     """
+    return make_provider(find_factory(factory), factory, config)
+
+
+def inspect(factory: str, config: ProviderConfig) -> dict[str, Any]:
+    """Import a provider's factory, check the options it is to be given, and return the answer."""
     try:
-        module, _, attribute = factory.partition(":")
-        provider = attrgetter(attribute)(import_module(module))(config)
-    except ProviderError:
-        raise
-    except Exception as error:
-        raise ProviderConfigError(
-            f"plugin {factory!r} cannot be used: {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(provider, ProviderBase):
-        raise ProviderConfigError(
-            f"plugin {factory!r} makes a {type(provider).__name__}, not a ProviderBase"
-        )
-    return provider
+        check_options(find_factory(factory), config)
+    except OptionsError as error:
+        return {"mistakes": [asdict(mistake) for mistake in error.mistakes]}
+    except Exception as error:  # noqa: BLE001 -- whatever a validator of somebody else's raises
+        return {"error": error_to_data(error)}
+    return {"mistakes": []}
 
 
 async def serve(channel: socket.socket, first: dict[str, Any], config: ProviderConfig) -> None:
@@ -105,7 +103,10 @@ def main() -> None:
         reachable, remarks = rules(str(Path.cwd()), first["config"]["options"])
         report = harden(config.sandbox, reachable)
         first["report"] = asdict(replace(report, missing=(*report.missing, *remarks)))
-        asyncio.run(serve(channel, first, config))
+        if first.get("inspect"):
+            channel.sendall(pack(inspect(first["factory"], config), MAX_FROM_CHILD))
+        else:
+            asyncio.run(serve(channel, first, config))
     # Not waiting for threads that the provider has left running.
     os._exit(0)
 

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
 from ...base import ProviderConfig
 from ...errors import (
     InvalidRequestError,
-    ProviderConfigError,
     ProviderError,
     ProviderUnavailableError,
 )
 from ...observability.logging import get_logger
 from .calls import Calls
-from .environment import child_environment
 from .limits import CpuBudget, used_cpu
 from .output import Output
-from .portable import config_to_data
 from .server import WINDOW
+from .spawning import clear_away, command, first_message, kill_group, prepare
 from .wire import MAX_FROM_CHILD, MAX_TO_CHILD, MalformedMessageError, pack, receive
 
 # Python's start, the sandbox, and the import of LiteLLM on a slow machine.
@@ -41,7 +34,6 @@ POLITE_SECONDS: Final = 1.0
 _REAP_SECONDS: Final = 1.0
 # How often it is looked at what CPU a child has used.
 _WATCH_SECONDS: Final = 0.5
-_CLEAR_SECONDS: Final = 30.0
 _READ_BUFFER: Final = 64 * 1024
 Spawned: TypeAlias = (
     "tuple[asyncio.subprocess.Process, asyncio.StreamReader, asyncio.StreamWriter, str]"
@@ -69,7 +61,7 @@ class ChildProcess:
         self._closing = False
         self._why: str | None = None
         # For an event loop that is closed without further ado, and for the end of the interpreter.
-        self._remains = weakref.finalize(self, _clear_away, self.process.pid, folder)
+        self._remains = weakref.finalize(self, clear_away, self.process.pid, folder)
         pid = self.process.pid
         self._cpu = CpuBudget(config.sandbox.cpu_seconds, lambda: used_cpu(pid))
         self._watch = self.loop.call_later(_WATCH_SECONDS, self._watch_cpu)
@@ -93,7 +85,7 @@ class ChildProcess:
             ProviderConfigError: It cannot make its provider.
             ProviderError: It does not start.
         """
-        _first_message(factory, config)  # before there is a process that waits for it
+        first_message(factory, config)  # before there is a process that waits for it
         spawning = asyncio.create_task(_spawn(config.name))
         try:
             spawned = await asyncio.shield(spawning)
@@ -104,7 +96,7 @@ class ChildProcess:
                 await cls(config, spawning.result(), ended).kill()
             raise
         child = cls(config, spawned, ended)
-        child._writer.write(_first_message(factory, config))
+        child._writer.write(first_message(factory, config))
         try:
             _, report, _ = await child.calls.expect(0).next(START_SECONDS)
         except BaseException:
@@ -214,7 +206,7 @@ class ChildProcess:
                 await self._bury(output)
 
     async def _bury(self, output: asyncio.Task[None]) -> None:
-        _kill(self.process.pid, signal.SIGKILL)
+        kill_group(self.process.pid, signal.SIGKILL)
         with suppress(TimeoutError):
             code = await asyncio.wait_for(self.process.wait(), _REAP_SECONDS)
             self._why = self._why or _describe(code)
@@ -259,7 +251,7 @@ class ChildProcess:
             self._writer.write_eof()
             await asyncio.wait([self._supervisor], timeout=POLITE_SECONDS)
         if self.alive:
-            _kill(self.process.pid, signal.SIGTERM)
+            kill_group(self.process.pid, signal.SIGTERM)
             await asyncio.wait([self._supervisor], timeout=POLITE_SECONDS)
 
     def abandon(self) -> None:
@@ -268,32 +260,13 @@ class ChildProcess:
         self._remains()
 
 
-def _first_message(factory: str, config: ProviderConfig) -> bytes:
-    """Return what a child is told first; it has secrets, so nobody keeps it in a variable.
-
-    Raises:
-        ProviderConfigError: The configuration is not plain data; no frame of its traceback,
-            and no cause, has the secrets.
-    """
-    try:
-        return pack({"factory": factory, "config": config_to_data(config)}, MAX_TO_CHILD)
-    except (TypeError, ValueError) as error:
-        problem = str(error)
-    raise ProviderConfigError(f"it cannot be handed to a process: {problem}", provider=config.name)
-
-
-def _prepare() -> tuple[str, dict[str, str]]:
-    folder = tempfile.mkdtemp(prefix="amas-sandbox-")
-    return folder, child_environment(os.environ, folder)
-
-
 async def _spawn(provider: str) -> Spawned:
-    folder, environment = await asyncio.to_thread(_prepare)
+    folder, environment = await asyncio.to_thread(prepare)
     ours, theirs = socket.socketpair()
     with theirs:
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", f"{__package__}.child", str(theirs.fileno())),
+                *command(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
@@ -312,33 +285,6 @@ async def _spawn(provider: str) -> Spawned:
             ) from error
     reader, writer = await asyncio.open_connection(sock=ours, limit=_READ_BUFFER)
     return process, reader, writer, folder
-
-
-def _kill(group: int, how: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, how)
-
-
-def _clear_away(group: int, folder: str) -> None:
-    _kill(group, signal.SIGKILL)
-    # Too deep for Python 3.11, or not readable: a child may leave its folder as it likes.
-    with suppress(RecursionError):
-        shutil.rmtree(folder, ignore_errors=True)
-    for command in (("chmod", "-R", "u+rwx"), ("rm", "-rf")):
-        if Path(folder).exists():
-            _run(*command, folder)
-
-
-def _run(*command: str) -> None:
-    with suppress(OSError, subprocess.SubprocessError):
-        subprocess.run(  # noqa: S603 -- nothing of it is from outside
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=_CLEAR_SECONDS,
-            check=False,
-        )
 
 
 def _describe(code: int) -> str:

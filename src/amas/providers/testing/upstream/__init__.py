@@ -5,8 +5,8 @@
         ...  # point a client at up.url
         assert up.requests[0].vendor == "openai"
 
-One server answers OpenAI's chat completions (and all who copy them), Anthropic's messages, Ollama,
-Gemini and Cohere, told apart by path. Nothing it does reaches beyond the machine.
+One server answers OpenAI's chat completions (and all who copy them), Azure, Anthropic's messages,
+Ollama, Gemini, Vertex AI, Bedrock and Cohere, told apart by path. Nothing it does reaches beyond the machine.
 """
 
 from __future__ import annotations

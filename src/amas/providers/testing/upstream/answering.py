@@ -83,6 +83,8 @@ def authorise(arrival: Arrival, settings: Settings) -> Answer | None:
     keys = {settings.keys} if isinstance(settings.keys, str) else settings.keys
     if arrival.wire is None or keys is None or arrival.credential in keys:
         return None
+    if arrival.route is not None and arrival.route.endpoint == "token":
+        return None  # who asks for a token has none yet
     code = "invalid_api_key" if arrival.credential else "missing_api_key"
     return _refuse(arrival, _problem(arrival, settings, code=code))
 
@@ -225,7 +227,10 @@ def _problem_of(arrival: Arrival, settings: Settings, fault: Fault) -> Problem:
 def _refuse(arrival: Arrival, problem: Problem) -> Answer:
     wire = arrival.wire or FALLBACK
     known = wire.resolve(problem)
-    headers = {wire.request_id_header: f"req_{arrival.serial:012d}"}
+    headers = {
+        wire.request_id_header: f"req_{arrival.serial:012d}",
+        **wire.error_headers(known),
+    }
     return replace(_body(wire.error_body(known), known.status), headers=headers)
 
 

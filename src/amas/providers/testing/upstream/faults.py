@@ -14,7 +14,8 @@ ENDPOINTS_OF: Final = {
     "generate": frozenset({"chat"}),
     "models": frozenset({"models"}),
     "embeddings": frozenset({"embeddings"}),
-    "any": frozenset({"chat", "models", "embeddings", "other"}),
+    "token": frozenset({"token"}),
+    "any": frozenset({"chat", "models", "embeddings", "token", "other"}),
 }
 """Values of ``Fault.on`` and the recorded endpoints each of them stands for."""
 
@@ -35,7 +36,7 @@ class Fault:
 
     Args:
         times: How many matching requests it hits; None for ever.
-        on: "generate", "models", "embeddings" or "any".
+        on: "generate", "models", "embeddings", "token" or "any".
         match: Text or regular expression searched in path and model, or a callable that is given
             the recorded request and tells whether it is meant.
         status: HTTP status of an error answer, with the body the vendor itself sends.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 from typing_extensions import override
 
 _SCHEMES: Final = ("bearer ", "token ", "key ")
+_AWS_KEY_ID: Final = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/")
 _KEY_HEADERS: Final = ("x-api-key", "api-key", "x-goog-api-key")
 
 
@@ -23,12 +25,13 @@ class RecordedRequest:
         headers: Request headers; look-up ignores case.
         body: Raw body, after any Content-Encoding was undone.
         json: Parsed body, or None when it is not JSON.
-        vendor: Wire format: "openai", "anthropic", "ollama", "gemini", "cohere" or "unknown".
-        endpoint: "chat", "models", "embeddings" or "other".
+        vendor: Wire format: "openai", "azure", "anthropic", "ollama", "gemini", "vertex",
+            "google-token", "cohere", "bedrock" or "unknown".
+        endpoint: "chat", "models", "embeddings", "token" or "other".
         model: Model named in the body or the path, or None.
         stream: Whether the client asked for a stream.
-        credential: Key found in ``Authorization``, ``x-api-key``, ``api-key``, ``x-goog-api-key``
-            or ``?key=`` (in that order), or None.
+        credential: Key found in ``Authorization`` (of AWS's signatures the access key's id),
+            ``x-api-key``, ``api-key``, ``x-goog-api-key`` or ``?key=`` (in that order), or None.
         arrived_at: Loop time in seconds when the headers were complete.
         aborted: The client left before its answer was complete.
         aborted_at: Loop time in seconds when that was noticed, or None.
@@ -78,6 +81,8 @@ def find_credential(headers: Mapping[str, str], query: Mapping[str, str]) -> str
     for scheme in _SCHEMES:
         if authorization.lower().startswith(scheme):
             return authorization[len(scheme) :].strip() or None
+    if signed := _AWS_KEY_ID.match(authorization):
+        return signed[1]
     for name in _KEY_HEADERS:
         if value := headers.get(name, "").strip():
             return value

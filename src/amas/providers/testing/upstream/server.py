@@ -28,8 +28,8 @@ _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # no
 class Upstream:
     """A local HTTP server that stands in for LLM vendors, with faults on demand.
 
-    It speaks OpenAI's, Anthropic's, Ollama's, Gemini's and Cohere's formats at once, told apart by
-    the end of the path, so any prefix that a base URL has is fine. Every model name is answered.
+    It speaks the formats of OpenAI, Azure, Anthropic, Ollama, Gemini, Vertex AI, Bedrock and Cohere
+    at once, told apart by the end of the path, so any prefix that a base URL has is fine. Every model name is answered.
     Tokens are words: those of all messages for the prompt, those of text, reasoning and arguments
     of tool calls for the completion.
 

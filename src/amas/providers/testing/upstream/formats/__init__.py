@@ -5,19 +5,28 @@ from __future__ import annotations
 from typing import Final
 
 from .anthropic import AnthropicFormat
+from .azure import AzureFormat
 from .base import Call, Format, Route, ends_with
+from .bedrock import BedrockFormat
 from .cohere import CohereFormat
 from .cohere_v1 import CohereV1Format
 from .gemini import GeminiFormat
 from .ollama import OllamaFormat
 from .openai import OpenAIFormat
+from .vertex import GoogleTokenFormat, VertexClaudeFormat, VertexFormat
 
 FALLBACK: Final[Format] = OpenAIFormat()
 """Format of the errors for requests that fit no vendor."""
 
-# OpenAI comes last: its listing takes whatever no other vendor's condition claims.
+# OpenAI comes last: its listing takes whatever no other vendor's condition claims. Vertex AI comes
+# before Gemini, whose paths end in the same way.
 FORMATS: Final[tuple[Format, ...]] = (
     OllamaFormat(),
+    AzureFormat(),
+    BedrockFormat(),
+    VertexFormat(),
+    VertexClaudeFormat(),
+    GoogleTokenFormat(),
     GeminiFormat(),
     AnthropicFormat(),
     CohereFormat(),

@@ -185,6 +185,11 @@ class Format(ABC):
     def error_body(self, error: KnownError) -> Json:
         """Write an error."""
 
+    def error_headers(self, error: KnownError) -> Mapping[str, str]:
+        """Return headers that say more about an error; most vendors have none."""
+        del error
+        return {}
+
     @abstractmethod
     def models(self, listing: Listing) -> Json:
         """Write a model listing."""

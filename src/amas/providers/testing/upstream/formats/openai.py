@@ -39,7 +39,7 @@ class OpenAIFormat(Format):
     routes: ClassVar[Sequence[Route]] = (
         Route("POST", "/chat/completions", "chat", "chat"),
         Route("POST", "/embeddings", "embeddings", "embeddings"),
-        Route("GET", "/models", "models", "models"),
+        Route("GET", "/models(/user)?", "models", "models"),  # the longer one is OpenRouter's
     )
     errors: ClassVar[Mapping[str, KnownError]] = {
         "invalid_request": KnownError(400, _INVALID, "The request body is not valid."),

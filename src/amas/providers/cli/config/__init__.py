@@ -1,0 +1,1 @@
+"""``amas-providers config``: what a configuration says, and what it may say."""
