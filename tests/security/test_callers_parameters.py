@@ -14,9 +14,9 @@ from typing_extensions import override
 
 from amas.providers import InvalidRequestError, LiteLLMProvider, ProviderConfig, ProviderManager
 from amas.providers.base.model_names import model_problem
-from amas.providers.llm import litellm_provider
+from amas.providers.llm import opening
 from amas.providers.llm.catalog import CatalogEntry, load_catalog
-from amas.providers.llm.http_client import NotingTransport
+from amas.providers.llm.http_client import HttpClient, NotingTransport
 from amas.providers.manager.routing import make_request
 from amas.providers.security import requests
 from amas.providers.security.egress import Egress
@@ -275,10 +275,10 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """Let every provider send to a recorder."""
     noted = Recorder()
 
-    def opened(_egress: Egress) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=NotingTransport(noted))
+    def connect(_egress: Egress) -> HttpClient:
+        return HttpClient(NotingTransport(noted))
 
-    monkeypatch.setattr(litellm_provider, "open_http", opened)
+    monkeypatch.setattr(opening, "open_http", connect)
     return noted
 
 

@@ -297,10 +297,10 @@ async def up() -> AsyncIterator[Upstream]:
         yield upstream
 
 
-async def hunt_calls(up: Upstream, shape: str, hunt: Hunt) -> int:
+async def hunt_calls(up: Upstream, shape: str, hunt: Hunt, dispatch: str = "auto") -> int:
     """Let one provider's calls end in every way; return how many have failed."""
     failed = 0
-    provider = provider_at(up, shape)
+    provider = provider_at(up, shape, dispatch=dispatch)
     assert await provider.initialize(), provider.last_error
     hunt.look_at(f"{shape}: config", provider.config)
     hunt.look(f"{shape}: asdict", json.dumps(asdict(provider.config), default=str))
@@ -513,7 +513,7 @@ async def test_hunt_finds_leaks_when_masking_is_off(
     monkeypatch.setattr(Secret, "__repr__", lambda secret: repr(secret.get_secret_value()))
     hunt = Hunt([key_of("mistral")])
     with everything_logged() as written:
-        assert await hunt_calls(up, "mistral", hunt) > len(ROWS)
+        assert await hunt_calls(up, "mistral", hunt, "litellm") > len(ROWS)
     hunt.look("log", written.getvalue())
     places = {found.split(" (")[0] for found in hunt.found}
     assert {

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from ..providers.types import HealthProbe, Isolation
+from ..providers.types import DispatchMode, HealthProbe, Isolation
 from .field_types import (
     Adapter,
     Capabilities,
@@ -240,6 +240,12 @@ class ProviderSettings(Section):
         title="Proxy",
         description="Address of an HTTP proxy; without it none is used, whatever the environment.",
         examples=["${HTTPS_PROXY}"],
+    )
+    dispatch: Annotated[DispatchMode, Field(strict=False), BeforeValidator(as_text)] = Field(
+        default=DispatchMode.AUTO,
+        title="Dispatch",
+        description="direct, litellm, or auto: direct where a test has proven it equal.",
+        examples=["auto"],
     )
     adapter: Adapter | None = Field(
         default=None,

@@ -83,6 +83,14 @@ class HealthProbe(StrEnum):
     OFF = "off"
 
 
+class DispatchMode(StrEnum):
+    """How calls get to the wire: straight, through all of LiteLLM, or straight where that is proven."""
+
+    AUTO = "auto"
+    DIRECT = "direct"
+    LITELLM = "litellm"
+
+
 class Isolation(StrEnum):
     """Where a provider's code runs: in the service itself, or in a child process of its own."""
 

@@ -136,6 +136,7 @@ FIELDS: dict[str, Callable[[Rng], object]] = {
     **dict.fromkeys(("media_hosts", "allowed_hosts"), lambda _rng: ["h.example.com"]),
     "proxy": lambda rng: rng.choice(["http://proxy:3128", "http://u:" + OPAQUE + "@p:1", "${NO}"]),
     "adapter": lambda rng: rng.choice(["acme.llm:Acme", "acme:Outer.Inner"]),
+    "dispatch": lambda rng: rng.choice(["auto", "direct", "litellm"]),
     "isolation": lambda rng: rng.choice(["none", "process"]),
     "sandbox": lambda rng: _section(rng, SandboxSettings),
     "cooldown": lambda rng: rng.choice([1, 30]),

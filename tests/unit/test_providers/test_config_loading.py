@@ -229,6 +229,7 @@ def test_every_field_of_a_provider_arrives_in_its_configuration() -> None:
         "local": True,
         "allowed_hosts": ["Login.example.com"],
         "proxy": "http://user:word@proxy:3128",
+        "dispatch": "litellm",
         "isolation": "process",
         "sandbox": {"memory_mb": 11, "cpu_seconds": 12, "open_files": 13},
     }

@@ -27,7 +27,8 @@ from amas.providers import (
     ProviderUnavailableError,
     StreamInterruptedError,
 )
-from amas.providers.llm import litellm_provider
+from amas.providers.llm import opening
+from amas.providers.llm.aiohttp_transport import AiohttpTransport
 from amas.providers.llm.http_client import open_http
 from amas.providers.llm.litellm_runtime import load_runtime
 from amas.providers.manager.policy import TABLE, Failover
@@ -76,6 +77,18 @@ async def up(no_blocking: BlockBuster) -> AsyncIterator[Upstream]:
     """Run an upstream in the test's own loop: whatever blocks that, blocks the answer too."""
     async with Upstream("up") as upstream:
         yield upstream
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> respx.MockRouter:
+    """Answer in OpenAI's place, below everything that is ours, whichever way a call takes."""
+    router = respx.MockRouter(base_url="https://api.openai.com", using=None)
+
+    async def answer(_transport: AiohttpTransport, request: httpx.Request) -> httpx.Response:
+        return await router.async_handler(request)
+
+    monkeypatch.setattr(AiohttpTransport, "handle_async_request", answer)
+    return router
 
 
 def provider_at(up: Upstream, name: str = "openai", **options: Any) -> LiteLLMProvider:
@@ -308,13 +321,12 @@ async def test_side_requests_are_refused(up: Upstream, name: str, host: str) -> 
     assert up.requests == []
 
 
-@respx.mock(base_url="https://api.openai.com", using="httpx")
-async def test_tools_of_a_reasoning_model_take_no_detour(respx_mock: respx.MockRouter) -> None:
+async def test_tools_of_a_reasoning_model_take_no_detour(wire: respx.MockRouter) -> None:
     """Where OpenAI refuses tools beside reasoning, that is off and named; no other API is asked."""
     message = {"role": "assistant", "content": "fine"}
     body = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
-    respx_mock.get("/v1/models").respond(json={"data": []})
-    chat = respx_mock.post("/v1/chat/completions").respond(json=body)
+    wire.get("/v1/models").respond(json={"data": []})
+    chat = wire.post("/v1/chat/completions").respond(json=body)
     provider = OpenAIProvider(ProviderConfig("openai", api_key=KEY))
     plain = await provider.generate("hello", tools=[WEATHER])
     asked = await provider.generate("hello", tools=[WEATHER], reasoning_effort="high")
@@ -352,7 +364,7 @@ async def test_unknown_price_and_usage_are_none(up: Upstream) -> None:
 
 
 async def test_cached_tokens_are_told_and_a_broken_price_is_none(
-    up: Upstream, monkeypatch: pytest.MonkeyPatch
+    wire: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tokens that the vendor had in its cache are counted apart; a price that fails is unknown."""
     body = {
@@ -368,13 +380,12 @@ async def test_cached_tokens_are_told_and_a_broken_price_is_none(
     def fail(**_: Any) -> None:
         raise ZeroDivisionError
 
-    provider = provider_at(up)
-    with respx.mock(base_url=up.url, using="httpx") as mock:
-        mock.get("/v1/models").respond(json={"data": []})
-        mock.post("/v1/chat/completions").respond(json=body)
-        full = await provider.generate("hello")
-        monkeypatch.setattr(load_runtime().litellm, "cost_per_token", fail)
-        unknown = await provider.generate("hello")
+    provider = OpenAIProvider(ProviderConfig("openai", api_key=KEY))
+    wire.get("/v1/models").respond(json={"data": []})
+    wire.post("/v1/chat/completions").respond(json=body)
+    full = await provider.generate("hello")
+    monkeypatch.setattr(load_runtime().litellm, "cost_per_token", fail)
+    unknown = await provider.generate("hello")
     await provider.shutdown()
     assert full["usage"] is not None
     assert full["usage"]["cached_tokens"] == 8
@@ -485,7 +496,7 @@ async def test_refused_prompt_in_a_stream(up: Upstream) -> None:
     await provider.shutdown()
 
 
-async def test_usage_that_does_not_come(up: Upstream) -> None:
+async def test_usage_that_does_not_come(wire: respx.MockRouter) -> None:
     """What goes wrong after the finish reason takes no answer back."""
     frames = [
         b'data: {"choices":[{"index":0,"delta":{"content":"ok"},"finish_reason":null}]}\n\n',
@@ -497,14 +508,13 @@ async def test_usage_that_does_not_come(up: Upstream) -> None:
             yield frame
         await asyncio.Event().wait()
 
-    provider = provider_at(up, stream_timeout=0.3)
-    with respx.mock(base_url=up.url, using="httpx") as mock:
-        mock.get("/v1/models").respond(json={"data": []})
-        mock.post("/v1/chat/completions").respond(
-            headers={"content-type": "text/event-stream"}, stream=_Body(stall())
-        )
-        pieces = [piece async for piece in provider.stream("hello")]
-        await provider.shutdown()
+    provider = OpenAIProvider(ProviderConfig("openai", api_key=KEY, stream_timeout=0.3))
+    wire.get("/v1/models").respond(json={"data": []})
+    wire.post("/v1/chat/completions").respond(
+        headers={"content-type": "text/event-stream"}, stream=_Body(stall())
+    )
+    pieces = [piece async for piece in provider.stream("hello")]
+    await provider.shutdown()
     assert "".join(piece.content for piece in pieces) == "ok"
     assert (pieces[-1].finish_reason, pieces[-1].usage) == ("stop", None)
 
@@ -531,7 +541,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[httpx.AsyncClient]:
         clients.append(open_http(egress))
         return clients[-1]
 
-    monkeypatch.setattr(litellm_provider, "open_http", noting)
+    monkeypatch.setattr(opening, "open_http", noting)
     return clients
 
 

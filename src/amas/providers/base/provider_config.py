@@ -17,6 +17,7 @@ from ..errors import ProviderConfigError
 from ..secret import Secret, hide
 from ..types import (
     Capability,
+    DispatchMode,
     Effect,
     Failover,
     HealthProbe,
@@ -88,6 +89,7 @@ class ProviderConfig:
         isolation: Where its code runs; None for ``none``, or ``process`` for a plugin
             or an adapter.
         sandbox: What its child process may use, if it has one.
+        dispatch: How its calls get to the wire: ``auto``, ``direct`` or ``litellm``.
         adapter: Code of one's own for it, as ``package.module:Class``, instead of LiteLLM.
         disabled_reason: Why ``enabled`` is False, where that was not a wish, such as a
             variable that is not set.
@@ -128,6 +130,7 @@ class ProviderConfig:
     proxy: Secret | str | None = None
     isolation: Isolation | str | None = None
     sandbox: SandboxLimits = field(default_factory=SandboxLimits)
+    dispatch: DispatchMode | str = DispatchMode.AUTO
     adapter: str | None = None
 
     def __post_init__(self) -> None:
@@ -154,6 +157,7 @@ class ProviderConfig:
         self._freeze("capabilities", Capability)
         self._freeze("response_checks", ResponseCheck)
         self._read_word("health_probe", HealthProbe)
+        self._read_word("dispatch", DispatchMode)
         self._read_isolation()
         self._check_adapter()
         self._read_price()

@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 from weakref import WeakSet
 
@@ -26,9 +27,7 @@ from typing_extensions import override
 from yarl import URL
 
 from ..security.egress import Egress
-from .http_client import EgressRefusedError
-
-CONNECT_SECONDS = 10.0
+from .http_client import CONNECT_SECONDS, EgressRefusedError
 
 # Below the five seconds after which common servers (uvicorn, Node) hang up on who is silent:
 # whoever sends into that moment cannot know whether the request was read.
@@ -325,11 +324,16 @@ async def _asked(request: httpx.Request) -> dict[str, Any]:
     origin = b"%b://%b" % (url.raw_scheme, url.netloc)
     return {
         "method": request.method,
-        "url": URL((origin + url.raw_path).decode("ascii"), encoded=True),
+        "url": _parsed(origin + url.raw_path),
         "headers": headers,
         "data": io.BytesIO(body) if len(body) > _LARGE_BODY else body or None,
         "allow_redirects": False,
     }
+
+
+@lru_cache(maxsize=256)
+def _parsed(url: bytes) -> URL:
+    return URL(url.decode("ascii"), encoded=True)
 
 
 async def _notice_closed_connections() -> None:

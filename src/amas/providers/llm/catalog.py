@@ -25,6 +25,7 @@ from ..types import Capability
 from .cloud import CloudName
 
 AuthHeader = Literal["authorization", "x-api-key", "x-goog-api-key", "api-key"]
+Route = Literal["openai_sdk", "http", "anthropic", "gemini"]
 KeyNeed = Literal["required", "optional", "none"]
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
@@ -75,6 +76,7 @@ class CatalogEntry:
     embed_via: str | None = None
     embed_path: str = ""
     docs: str | None = None
+    route: Route | None = "openai_sdk"
 
     @property
     def own_prefixes(self) -> frozenset[str]:

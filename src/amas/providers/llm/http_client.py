@@ -38,6 +38,9 @@ _REFUSALS = 300
 _LONGEST_REFUSAL = 64 * 1024
 _LONGEST_ANSWER = 64 * 1024 * 1024
 
+CONNECT_SECONDS = 10.0
+"""How long a connection may take to come about."""
+
 
 class EgressRefusedError(httpx.ConnectError):
     """A request may not go where it was to go; nothing of it has left."""
@@ -241,8 +244,25 @@ class _Watched(_Body):
             yield held
 
 
-def open_http(egress: Egress) -> httpx.AsyncClient:
-    """Open a client that follows no redirect and takes nothing from the environment.
+class HttpClient(httpx.AsyncClient):
+    """A client that follows no redirect and takes nothing from the environment.
+
+    Args:
+        transport: What it sends through; requests may also be sent through that alone.
+    """
+
+    def __init__(self, transport: NotingTransport) -> None:
+        super().__init__(
+            transport=transport,
+            follow_redirects=False,
+            trust_env=False,
+            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+        )
+        self.transport = transport
+
+
+def open_http(egress: Egress) -> HttpClient:
+    """Open a client.
 
     Blocking, for a thread: it imports aiohttp and reads the certificates from disk. Time
     limits are the caller's, but for a connection that does not come about.
@@ -250,13 +270,8 @@ def open_http(egress: Egress) -> httpx.AsyncClient:
     Args:
         egress: Where its requests may go.
     """
-    from .aiohttp_transport import CONNECT_SECONDS, AiohttpTransport  # noqa: PLC0415 -- slow
+    from .aiohttp_transport import AiohttpTransport  # noqa: PLC0415 -- slow
 
     ssl_context = httpx.create_ssl_context(trust_env=False)
     ssl_context.set_alpn_protocols(["http/1.1"])
-    return httpx.AsyncClient(
-        transport=NotingTransport(AiohttpTransport(ssl_context, egress)),
-        follow_redirects=False,
-        trust_env=False,
-        timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-    )
+    return HttpClient(NotingTransport(AiohttpTransport(ssl_context, egress)))

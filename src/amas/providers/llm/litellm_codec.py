@@ -7,19 +7,22 @@ from functools import lru_cache
 from typing import Any
 
 from ..base import ProviderConfig
-from ..types import GenerationResult, Price, StreamChunk, Usage
+from ..secret import reveal
+from ..types import GenerationResult, StreamChunk, Usage
 from .litellm_runtime import Runtime
-from .params import Call
 from .target import Target
 
 _USER_AGENT = "amas-providers"
-# LiteLLM would hand tools to an MCP gateway, which takes a package that is not installed, and some
-# of OpenAI's models to its responses API, with a client and a log of its own.
-_NO_DETOURS = {"_skip_mcp_handler": True, "_skip_responses_api_bridge": True}
 # More is no count.
 _MOST_TOKENS = 10**9
 # Longer than any clock of ours: LiteLLM's timeout is a pause between reads, not a limit.
 _LITELLM_TIMEOUT = 3600.0
+
+
+def plain_headers(config: ProviderConfig) -> dict[str, str]:
+    """Return the headers that every request of a provider carries beside those of its vendor."""
+    options: dict[str, Any] = reveal(config.options)
+    return {"User-Agent": _USER_AGENT, **(options.get("headers") or {})}
 
 
 def shared_arguments(target: Target, config: ProviderConfig, client: Any) -> dict[str, Any]:
@@ -37,47 +40,8 @@ def shared_arguments(target: Target, config: ProviderConfig, client: Any) -> dic
         "max_retries": 0,
         "num_retries": 0,
         "timeout": _LITELLM_TIMEOUT,
-        "headers": {"User-Agent": _USER_AGENT, **options.get("headers", {})},
+        "headers": plain_headers(config),
     }
-
-
-async def complete(
-    runtime: Runtime, call: Call, shared: Mapping[str, Any], *, stream: bool, request_id: str
-) -> Any:
-    """Send one request; return LiteLLM's response, or its stream once that has begun.
-
-    This is the inside of ``litellm.acompletion``: its outside is a thread hop
-    that leaves a coroutine unawaited when the caller is cancelled, and the
-    logging that ``SilentLogging`` replaces.
-    """
-    log = runtime.silent_logging(
-        model=call.model, messages=call.messages, stream=stream, id=request_id
-    )
-    streaming = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
-    with runtime.without_host_globals():
-        pending = runtime.litellm.completion(
-            **shared,
-            **call.params,
-            **streaming,
-            # LiteLLM cuts off exactly one prefix; without one it would cut "groq/" of "groq/compound".
-            model=f"{shared['custom_llm_provider']}/{call.model}",
-            messages=call.messages,
-            acompletion=True,
-            drop_params=True,
-            litellm_logging_obj=log,
-            **_NO_DETOURS,
-        )
-    response = await pending
-    if stream:
-        # LiteLLM would count the tokens of a stream that breaks, with a tokenizer, on the loop.
-        response._record_partial_usage_for_failure = _nothing  # noqa: SLF001 -- no public switch
-        # It would break off a table's rule or an array of zeros as "repeating the same chunk".
-        response.raise_on_model_repetition = _nothing
-        response.safety_checker = _nothing
-    return response
-
-
-def _nothing(*_args: Any, **_kwargs: Any) -> None: ...
 
 
 async def embed(
@@ -182,94 +146,6 @@ def read_usage(usage: Any) -> Usage | None:
     if reasoning:
         counts["reasoning_tokens"] = reasoning
     return counts
-
-
-async def drain(wrapper: Any) -> None:
-    """Read what an upstream sends after its finish reason: usage, and the end.
-
-    The wrapper itself would go on to count tokens in a thread and to log in
-    tasks of its own, so its source is read directly.
-    """
-    if wrapper.completion_stream is not None:
-        async for raw in wrapper.completion_stream:
-            piece = wrapper.chunk_creator(chunk=raw)
-            if piece is not None:
-                wrapper.chunks.append(piece)
-
-
-def stream_usage(wrapper: Any) -> Any:
-    """Return the usage that the upstream itself sent in a stream, or None.
-
-    LiteLLM makes one up where the upstream sent none; so the pieces as they
-    came are asked, and not the wrapper's last word. The last one is the sum.
-    """
-    reported = [chunk.usage for chunk in wrapper.chunks if getattr(chunk, "usage", None)]
-    return reported[-1] if reported else None
-
-
-def is_truncated(wrapper: Any) -> bool:
-    """Tell whether a stream has ended without the upstream saying that it is finished.
-
-    LiteLLM then says "stop" of its own accord (its issues 42085, 32686).
-    """
-    return (
-        getattr(wrapper, "received_finish_reason", None) is None
-        and getattr(wrapper, "intermittent_finish_reason", None) is None
-    )
-
-
-def price(runtime: Runtime, target: Target, model: str, usage: Any) -> float | None:
-    """Compute the price of an answer in USD from LiteLLM's bundled price map.
-
-    Returns:
-        The price, or None if the map does not know the model. Only known models
-        are looked up: for others LiteLLM asks the server, blocking the loop.
-    """
-    if read_usage(usage) is None or not _entry(runtime, target, model):
-        return None
-    try:
-        prompt, completion = runtime.litellm.cost_per_token(
-            model=model, custom_llm_provider=target.prices, usage_object=usage
-        )
-    except Exception:  # noqa: BLE001 -- a price that cannot be computed is unknown; the answer stands
-        return None
-    return float(prompt + completion)
-
-
-def cost(
-    runtime: Runtime, target: Target, config: ProviderConfig, model: str, usage: Any
-) -> float | None:
-    """Compute what an answer costs in USD, by the configured price where there is one.
-
-    A server on one's own machine costs nothing, unless a price says otherwise.
-    """
-    counts = read_usage(usage)
-    if counts is None or not isinstance(config.price, Price):
-        if target.is_local:
-            return 0.0
-        return price(runtime, target, model, usage)
-    return config.price.of(counts["prompt_tokens"], counts["completion_tokens"])
-
-
-def known_of(runtime: Runtime, target: Target, model: str) -> tuple[int | None, Price | None]:
-    """Return context window and price of a model, as LiteLLM's bundled map knows them."""
-    known = _entry(runtime, target, model)
-    window = known.get("max_input_tokens")
-    window = window if isinstance(window, int) and window > 0 else None
-    costs = [known.get(name) for name in ("input_cost_per_token", "output_cost_per_token")]
-    numbers = [cost * 1_000_000 for cost in costs if isinstance(cost, int | float) and cost >= 0]
-    # Nothing at all is rather a price that the map does not know.
-    return window, Price(*numbers) if len(numbers) == len(costs) and any(numbers) else None
-
-
-def _entry(runtime: Runtime, target: Target, model: str) -> Mapping[str, Any]:
-    """Return what LiteLLM's bundled map says of a model; nothing if it does not know it."""
-    known = runtime.litellm.model_cost
-    for name in (model, f"{target.prices}/{model}"):
-        entry: Mapping[str, Any] = known.get(name, {})
-        if target.prices is not None and entry.get("litellm_provider") == target.prices:
-            return entry
-    return {}
 
 
 def supported_params(

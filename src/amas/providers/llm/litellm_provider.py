@@ -34,15 +34,17 @@ from ..types import (
 )
 from . import litellm_codec as codec
 from .clocks import StreamClocks
-from .cloud_auth import open_auth
+from .dispatch import Dispatch, OpenStream
 from .guard import guard
 from .health import check_models, list_models, proves_key
-from .http_client import Wire, open_http
+from .http_client import HttpClient, Wire
 from .litellm_rehearsal import rehearse
 from .litellm_request import build_call
 from .litellm_runtime import Runtime, ensure_runtime
 from .litellm_stream import broken_off, finish_reason, read_stream
+from .opening import open_all
 from .params import Call
+from .prices import Prices
 from .target import Target, resolve_target
 
 if TYPE_CHECKING:
@@ -80,11 +82,13 @@ class LiteLLMProvider(BaseProvider):
         # The catalogue names what a model surely has; it may have more.
         self.capabilities_complete = config.capabilities is not None
         self.context_window = self.target.context_window
-        self._http: httpx.AsyncClient | None = None
+        self._http: HttpClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runtime: Runtime | None = None
-        self._shared: dict[str, Any] = {}
+        self._dispatch: Dispatch | None = None
+        self._prices: Prices | None = None
         self._shared_for_embeddings: dict[str, Any] = {}
+        self.detour: str | None = None
 
     @classmethod
     def _resolve(cls, config: ProviderConfig) -> Target:
@@ -125,7 +129,8 @@ class LiteLLMProvider(BaseProvider):
 
     def _learn(self, runtime: Runtime) -> None:
         """Take from LiteLLM's map what neither configuration nor catalogue says of the model."""
-        window, price = codec.known_of(runtime, self.target, self.target.model)
+        self._prices = Prices(runtime, self.target, self.config)
+        window, price = self._prices.known(self.target.model)
         self.context_window = self.target.context_window or window
         if self.config.price is None:
             self.price = Price(0, 0) if self.target.is_local else price
@@ -133,48 +138,29 @@ class LiteLLMProvider(BaseProvider):
     @override
     def price_of(self, model: str | None) -> Price | None:
         """Return what a model costs: as configured for all of them, else as LiteLLM's map says."""
-        if model is None or self.config.price is not None or self._runtime is None:
+        if model is None or self.config.price is not None or self._prices is None:
             return self.price
         named = self.target.model_named(model, provider=self.name)
-        return (
-            Price(0, 0)
-            if self.target.is_local
-            else codec.known_of(self._runtime, self.target, named)[1]
-        )
+        return Price(0, 0) if self.target.is_local else self._prices.known(named)[1]
+
+    def _cost(self, model: str, usage: Any) -> float | None:
+        return None if self._prices is None else self._prices.cost(model, usage)
 
     @override
     def window_of(self, model: str | None) -> int | None:
         """Return what a model takes in: as configured for all of them, else as LiteLLM's map says."""
-        if model is None or self.config.context_window is not None or self._runtime is None:
+        if model is None or self.config.context_window is not None or self._prices is None:
             return self.context_window
         named = self.target.model_named(model, provider=self.name)
-        if named == self.target.model:
-            return self.context_window
-        return codec.known_of(self._runtime, self.target, named)[0]
+        return self.context_window if named == self.target.model else self._prices.known(named)[0]
 
     async def _open(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._http = await asyncio.to_thread(self._open_http)
-        self._shared = self._arguments(self.target)
-        self._shared_for_embeddings = self._arguments(self.target.for_embeddings())
-
-    def _open_http(self) -> httpx.AsyncClient:
-        auth = open_auth(self.target.cloud, self.config)
-        http = open_http(self.target.egress)
-        if auth is not None:
-            http.auth = auth
-        return http
-
-    def _arguments(self, target: Target) -> dict[str, Any]:
         assert self._runtime is not None
-        assert self._http is not None
-        client = self._runtime.client(
-            self._http,
-            key=self.config.key_value or "none",
-            base_url=target.base_url,
-            azure_version=target.azure_version(self.config),
-        )
-        return codec.shared_arguments(target, self.config, client)
+        self._loop = asyncio.get_running_loop()
+        opened = await asyncio.to_thread(open_all, self._runtime, self.target, self.config)
+        self._http, self._dispatch = opened.http, opened.dispatch
+        self._shared_for_embeddings = opened.for_embeddings
+        self.detour = opened.detour
 
     @override
     async def _probe(self) -> None:
@@ -239,7 +225,7 @@ class LiteLLMProvider(BaseProvider):
     @override
     async def _tear_down(self) -> None:
         http, self._http = self._http, None
-        self._shared, self._shared_for_embeddings = {}, {}
+        self._dispatch, self._shared_for_embeddings = None, {}
         loop, self._loop = self._loop, None
         if http is not None and loop is not None and not loop.is_closed():
             await http.aclose()
@@ -275,7 +261,7 @@ class LiteLLMProvider(BaseProvider):
         request_id, started = uuid.uuid4().hex, time.monotonic()
         wire = Wire()
         result = await guard(
-            self._complete(runtime, call, wire, request_id),
+            self._complete(call, wire, request_id),
             wire,
             seconds=self.config.timeout,
             provider=self.name,
@@ -287,21 +273,16 @@ class LiteLLMProvider(BaseProvider):
         result["attempts"] = [self._attempt(result)]
         return result
 
-    async def _complete(
-        self, runtime: Runtime, call: Call, wire: Wire, request_id: str
-    ) -> GenerationResult:
-        response = await codec.complete(
-            runtime, call, self._shared, stream=False, request_id=request_id
-        )
+    async def _complete(self, call: Call, wire: Wire, request_id: str) -> GenerationResult:
+        assert self._dispatch is not None
+        response = await self._dispatch.complete(call, request_id=request_id)
         error = broken_off(wire, provider=self.name, model=call.model)
         if error is not None:
             raise error
         result = codec.read_result(response, self.target, provider=self.name, model=call.model)
         result["finish_reason"] = finish_reason(wire, result["finish_reason"])
         if result["usage"] is not None:
-            result["cost_usd"] = codec.cost(
-                runtime, self.target, self.config, call.model, response.usage
-            )
+            result["cost_usd"] = self._cost(call.model, response.usage)
         return result
 
     def _attempt(self, result: GenerationResult) -> Attempt:
@@ -335,8 +316,9 @@ class LiteLLMProvider(BaseProvider):
         request_id = uuid.uuid4().hex
         clocks = StreamClocks.of(self.config, time.monotonic)
         wire = Wire(self.target.end_marker)
-        wrapper = await guard(
-            codec.complete(runtime, call, self._shared, stream=True, request_id=request_id),
+        assert self._dispatch is not None
+        opened = await guard(
+            self._dispatch.open_stream(call, request_id=request_id),
             wire,
             seconds=clocks.limit(),
             provider=self.name,
@@ -344,30 +326,28 @@ class LiteLLMProvider(BaseProvider):
         )
         try:
             async for chunk in read_stream(
-                wrapper, self.target, clocks, wire, provider=self.name, model=call.model
+                opened, clocks, wire, provider=self.name, model=call.model
             ):
                 if chunk.finish_reason is None:
                     yield replace(chunk, request_id=request_id)
                     continue
-                await self._drain(wrapper, clocks, call.model)
-                usage = codec.stream_usage(wrapper)
+                await self._drain(opened, clocks, call.model)
+                usage = opened.usage()
                 yield replace(
                     chunk,
                     request_id=request_id,
                     usage=codec.read_usage(usage),
-                    cost_usd=codec.cost(runtime, self.target, self.config, call.model, usage),
+                    cost_usd=self._cost(call.model, usage),
                 )
         finally:
             # Leaving early ends the upstream's work at once (litellm-facts.md, 2.6).
-            await wrapper.aclose()
+            await opened.aclose()
 
-    async def _drain(self, wrapper: Any, clocks: StreamClocks, model: str) -> None:
+    async def _drain(self, stream: OpenStream, clocks: StreamClocks, model: str) -> None:
         """Read a finished stream's usage; what goes wrong with that takes no answer back."""
         with suppress(ProviderError):
             seconds = min(_DRAIN_SECONDS, clocks.limit())
-            await guard(
-                codec.drain(wrapper), Wire(), seconds=seconds, provider=self.name, model=model
-            )
+            await guard(stream.drain(), Wire(), seconds=seconds, provider=self.name, model=model)
 
     @override
     async def embed(self, texts: Sequence[str], *, model: str | None = None) -> EmbeddingResult:
@@ -410,5 +390,5 @@ class LiteLLMProvider(BaseProvider):
             model=response.model or model,
             usage=codec.read_usage(response.usage),
             latency_ms=round((time.monotonic() - started) * 1000, 3),
-            cost_usd=codec.cost(runtime, self.target, self.config, model, response.usage),
+            cost_usd=self._cost(model, response.usage),
         )

@@ -20,7 +20,9 @@ import httpx
 from ..base import ProviderConfig
 from . import litellm_codec as codec
 from .cloud import CLOUDS
+from .dispatch import OpenStream
 from .http_client import Wire, on_wire
+from .litellm_dispatch import LiteLLMDispatch
 from .litellm_runtime import Runtime
 from .params import Call
 from .target import Target
@@ -75,15 +77,15 @@ async def _play(runtime: Runtime, vendor: str, base_url: str, target: Target) ->
             http, key="none", base_url=base_url, azure_version=shown.azure_version(config)
         )
         shared = codec.shared_arguments(shown, config, client)
+        way = LiteLLMDispatch(runtime, shown, shared, provider=_LINES)
         call = Call(target.model, [{"role": "user", "content": _LINES}], {})
         for stream in (False, True):
             # How it ends does not matter, only that LiteLLM has gone through it.
             with suppress(Exception), on_wire(Wire()):
-                response = await codec.complete(
-                    runtime, call, shared, stream=stream, request_id=_LINES
-                )
                 if stream:
-                    await _read_to_the_end(response)
+                    await _read_to_the_end(await way.open_stream(call, request_id=_LINES))
+                else:
+                    await way.complete(call, request_id=_LINES)
 
 
 def _options(target: Target) -> dict[str, str]:
@@ -92,12 +94,12 @@ def _options(target: Target) -> dict[str, str]:
     return {name: example.strip('"') for name, (_, example) in places.items()}
 
 
-async def _read_to_the_end(wrapper: Any) -> None:
-    async for chunk in wrapper:
-        if chunk.choices and chunk.choices[0].finish_reason:
-            await codec.drain(wrapper)
-            break
-    await wrapper.aclose()
+async def _read_to_the_end(stream: OpenStream) -> None:
+    with suppress(StopAsyncIteration):
+        while (chunk := await stream.next()) is None or chunk.finish_reason is None:
+            pass
+    await stream.drain()
+    await stream.aclose()
 
 
 def _refusal(_request: httpx.Request) -> httpx.Response:

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 import httpx
@@ -55,11 +56,12 @@ _loaded: Runtime | None = None
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """LiteLLM and the two classes of ours that need its own as their base."""
+    """LiteLLM, its version, and the two classes of ours that need its own as their base."""
 
     litellm: Any
     logging_class: type[Any]
     client_class: type[Any]
+    version: str
     rehearsed: set[str] = field(default_factory=set)
 
     def silent_logging(self, *, model: str, messages: list[Any], stream: bool, id: str) -> Any:  # noqa: A002 -- LiteLLM's own word
@@ -139,7 +141,7 @@ def load_runtime() -> Runtime:
             client_class = _client_class()
             close_side_doors(client_class)
             _mask_loggers()
-            _loaded = Runtime(litellm, _logging_class(), client_class)
+            _loaded = Runtime(litellm, _logging_class(), client_class, version("litellm"))
         return _loaded
 
 

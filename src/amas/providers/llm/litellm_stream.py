@@ -16,10 +16,11 @@ from ..errors import (
 )
 from ..types import StreamChunk
 from .clocks import StreamClocks
+from .dispatch import OpenStream
 from .http_client import Wire, on_wire
-from .litellm_codec import is_truncated, read_chunk
 from .litellm_errors import translate, without_traces
-from .target import Target
+
+_END = StreamChunk("", provider="")
 
 # Pieces read in one go, some two milliseconds.
 _BURST = 16
@@ -33,8 +34,7 @@ _TOO_LONG = frozenset({"model_length", "model_context_window_exceeded"})
 
 
 async def read_stream(
-    wrapper: Any,
-    target: Target,
+    stream: OpenStream,
     clocks: StreamClocks,
     wire: Wire,
     *,
@@ -43,12 +43,8 @@ async def read_stream(
 ) -> AsyncIterator[StreamChunk]:
     """Yield the pieces of an open stream; the one with the finish reason is the last.
 
-    Reading stops there: LiteLLM goes on to count tokens in a thread and to log
-    in tasks of its own.
-
     Args:
-        wrapper: LiteLLM's ``CustomStreamWrapper``.
-        target: Whose stream it is.
+        stream: The stream.
         clocks: How long each piece may take.
         wire: What is seen of the request; some vendors' is sent only when the first
             piece is asked for.
@@ -64,23 +60,23 @@ async def read_stream(
     begun, count = False, 0
     while True:
         with on_wire(wire):
-            raw, error = await _next(wrapper, clocks, wire, provider=provider, model=model)
+            chunk, error = await _next(stream, clocks, wire, provider=provider, model=model)
         if error is None and wire.unreadable:
             error = ProviderUnavailableError(
                 "an event of the stream cannot be read", provider=provider, model=model
             )
-        chunk = read_chunk(raw, target, provider=provider, model=model) if raw is not None else None
-        if error is None and (raw is None or (chunk and chunk.finish_reason)):
-            error = _truncation(wrapper, wire, chunk, provider, model)
+        is_last = chunk is _END or (chunk is not None and chunk.finish_reason is not None)
+        if error is None and is_last:
+            error = _truncation(stream, wire, chunk, provider, model)
             error = error or broken_off(wire, provider=provider, model=model)
         if error is not None:
             raise _interrupted(error, "".join(text)) if begun else error
-        if chunk is not None:
+        if chunk is not None and chunk is not _END:
             begun = True
             text.append(chunk.content)
             calls.number(chunk.tool_calls)
             yield replace(chunk, finish_reason=finish_reason(wire, chunk.finish_reason))
-        if raw is None or (chunk and chunk.finish_reason):
+        if is_last:
             return
         clocks.tick(content=begun)
         count += 1
@@ -122,9 +118,9 @@ class _ToolCalls:
 
 
 async def _next(
-    wrapper: Any, clocks: StreamClocks, wire: Wire, *, provider: str, model: str
-) -> tuple[Any, ProviderError | None]:
-    """Return LiteLLM's next chunk, None at the end; or the error, told apart from it.
+    stream: OpenStream, clocks: StreamClocks, wire: Wire, *, provider: str, model: str
+) -> tuple[StreamChunk | None, ProviderError | None]:
+    """Return the next chunk, ``_END`` at the end; or the error, told apart from it.
 
     The error is returned, not raised: raised here it would keep a reference to
     LiteLLM's, whose frames hold the key.
@@ -132,7 +128,9 @@ async def _next(
     timer = asyncio.timeout(clocks.limit())
     try:
         async with timer:
-            return await anext(wrapper, None), None
+            return await stream.next(), None
+    except StopAsyncIteration:
+        return _END, None
     except TimeoutError as raised:
         if timer.expired():
             late = ProviderTimeoutError(clocks.verdict(), provider=provider, model=model)
@@ -146,13 +144,15 @@ async def _next(
 
 
 def _truncation(
-    wrapper: Any, wire: Wire, last: StreamChunk | None, provider: str, model: str
+    stream: OpenStream, wire: Wire, last: StreamChunk | None, provider: str, model: str
 ) -> ProviderError | None:
     if wire.end_marker is None:
-        truncated = is_truncated(wrapper)
+        truncated = stream.truncated
     else:
         # LiteLLM makes up no other word than "stop".
-        truncated = not wire.ended and (last is None or last.finish_reason == "stop")
+        truncated = not wire.ended and (
+            last is _END or last is None or last.finish_reason == "stop"
+        )
     if not truncated:
         return None
     return ProviderUnavailableError(
