@@ -46,13 +46,23 @@ format: $(INSTALLED) ## Put the code into form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED) ## Measure the overhead against peers; prints ratios
-	@$(BIN)/python tests/benchmarks/overhead.py
-	@$(BIN)/python tests/benchmarks/failover.py
-	@$(BIN)/python tests/benchmarks/observation.py
+# The peers have an environment of their own, so that nothing of them is there in the tests.
+PEERS := .venv-bench
+PEERS_LOCK := tests/benchmarks/requirements.lock
+
+bench: $(PEERS)/.installed ## Measure the overhead against peers; prints ratios
+	@$(PEERS)/bin/python tests/benchmarks/peers.py
+	@$(PEERS)/bin/python tests/benchmarks/failover.py
+	@$(PEERS)/bin/python tests/benchmarks/observation.py
+
+$(PEERS)/.installed: requirements.lock $(PEERS_LOCK)
+	$(PYTHON) -m venv --clear $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock --requirement $(PEERS_LOCK)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
 
 lock: $(INSTALLED) ## Resolve the dependencies anew, within what pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --generate-hashes --no-header --no-emit-index-url --no-annotate --upgrade --output-file requirements.lock pyproject.toml
 
 clean: ## Remove what was built
-	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf $(VENV) $(PEERS) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

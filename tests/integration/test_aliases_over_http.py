@@ -21,6 +21,8 @@ from amas.providers.observability.audit.verification import verify
 from amas.providers.security.master_key import MasterKey, generate
 from amas.providers.testing.upstream import Fault, ThreadedUpstream
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 
 @dataclass
 class House:
@@ -128,11 +130,15 @@ def test_the_command_takes_an_alias_for_a_model(house: House) -> None:
     ]
     done = CliRunner().invoke(app, arguments)
     assert (done.exit_code, done.stdout) == (0, "one says: hi\n")
-    assert "[one vendor/small" in done.stderr
+    assert "[one vendor/small (alias fast) · " in done.stderr
+    told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert (told["alias"], told["model"]) == ("fast", "vendor/small")
+    other = CliRunner().invoke(app, ["generate", "hi", "-c", str(house.path), "--json"])
+    assert "alias" not in json.loads(other.stdout)
     wrong = CliRunner().invoke(app, [*arguments, "--provider", "other"])
     assert wrong.exit_code == 2
     assert "provider 'other' is not one of model 'fast' (alias: one, two)" in wrong.stderr
-    assert house.bodies() == [("one", FIRST)]
+    assert house.bodies()[:2] == [("one", FIRST)] * 2
 
 
 def test_a_threaded_manager_knows_aliases(house: House) -> None:

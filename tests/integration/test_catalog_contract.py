@@ -135,7 +135,16 @@ def of_file(path: Path) -> list[ProviderConfig]:
     return [config for config in settings.provider_configs() if config.enabled]
 
 
-CASES = [pytest.param(of_catalogue(entry), id=entry.name) for entry in ROWS] + [
+# All rows are asked in `make slow`; those of the files, and of the vendors that differ most, always.
+ALWAYS = {"openai", "anthropic", "gemini", "ollama", "groq", "bedrock", "vertex_ai", "custom"}
+CASES = [
+    pytest.param(
+        of_catalogue(entry),
+        id=entry.name,
+        marks=() if entry.name in ALWAYS else pytest.mark.slow,
+    )
+    for entry in ROWS
+] + [
     pytest.param(config, id=f"{path.name}-{config.name}")
     for path in CONFIGS
     for config in of_file(path)

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from amas.providers.cli import app as cli
 from amas.providers.cli import demo
 from amas.providers.cli.app import app
 from amas.providers.cli.configuration import nobody_there
-from amas.providers.testing.upstream import Fault, ThreadedUpstream
+from amas.providers.testing.upstream import Fault, ThreadedUpstream, parse_fault
 
 COMMAND = [sys.executable, "-X", "dev", "-W", "error", "-m", "amas.providers.cli"]
 
@@ -153,7 +154,6 @@ def test_failover_is_told(tmp_path: Path, vendor: ThreadedUpstream, fake_key: st
     done = run("generate", "-c", str(path), "Why?")
     assert (done.code, done.out) == (0, "The sky is blue.\n")
     assert "after openai (unavailable)" in done.err
-    assert "plain text" in done.err
     assert fake_key not in done.out + done.err
 
 
@@ -357,6 +357,40 @@ def test_wrong_fault_is_explained() -> None:
     assert done.code == 2
     assert "statsu" in done.err
     assert "status=503" in done.err
+
+
+def test_upstreams_help_has_everything_a_fault_can_be() -> None:
+    """Each field and each ready-made fault is named, and how often one strikes."""
+    told = " ".join(run("upstream", "--help").out.split())
+    with pytest.raises(ValueError, match="fields: ") as refused:
+        parse_fault("no-such")
+    named = re.findall(r"(?:fields|ready-made): ([^;]+);", str(refused.value))
+    words = ", ".join(named).split(", ")
+    assert len(words) > 20
+    assert [word for word in words if not re.search(rf"\b{word}\b", told)] == []
+    assert "hits one request unless" in told
+
+
+def test_generate_counts_the_warnings_of_the_file(
+    tmp_path: Path, vendor: ThreadedUpstream, fake_key: str
+) -> None:
+    """One line stands for all warnings; what stops the call is told by its error."""
+    path = write(
+        tmp_path,
+        {
+            "openai": {"api_key": fake_key, "base_url": vendor.url},
+            "gone": {"model": "groq/x", "api_key": "${NO_SUCH_KEY}"},
+        },
+    )
+    done = run("generate", "-c", str(path), "Why?")
+    first, *others = done.err.splitlines()
+    assert first == f"2 warnings: see `amas-providers config validate {path}`"
+    assert (done.code, len(others)) == (0, 1)
+    asked = run("generate", "-c", str(path), "--provider", "gone", "Why?")
+    assert (asked.code, "${NO_SUCH_KEY} is not set" in asked.err) == (1, True)
+    checked = run("check", "-c", str(path)).err
+    assert (checked.count("warning: "), "plain text" in checked) == (2, True)
+    assert fake_key not in checked + done.err
 
 
 def test_reader_that_leaves_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

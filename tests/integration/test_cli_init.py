@@ -196,6 +196,17 @@ def test_what_is_found_may_be_left_out_and_more_be_added(vendor: ThreadedUpstrea
 
 
 @pytest.mark.usefixtures("terminal")
+def test_a_key_is_no_answer_to_a_question() -> None:
+    """What looks like a key is not repeated and not written, whatever was asked for."""
+    key = "gsk" + "_" + "a1B2" * 8
+    answers = [key, "mistral", key, "mistral", "m", ""]
+    done = run("init", given="\n".join(answers) + "\n")
+    assert done.code == 0, done.err
+    assert done.err.count("looks like a key") == 2
+    assert rows() == {"mistral": {"model": "m", "api_key": "${MISTRAL_API_KEY}"}}
+
+
+@pytest.mark.usefixtures("terminal")
 def test_who_leaves_the_questions_leaves_nothing_behind(folder: Path) -> None:
     """An end of input or Ctrl-C is exit code 130, and no file is there; --yes asks nothing."""
     assert run("init", GROQ_API_KEY="x").code == 130
@@ -220,6 +231,20 @@ def test_a_file_that_is_there_is_never_replaced_unasked(folder: Path) -> None:
     assert file.read_text().startswith("# yaml-language-server")
     assert file.stat().st_mode & 0o777 == 0o640
     assert {each.name for each in folder.iterdir()} == {"providers.yaml", FILE_NAME}
+
+
+def test_a_file_that_would_not_load_with_its_layers_is_not_written(folder: Path) -> None:
+    """What an overlay says of rows that would be gone is told, and the file stays."""
+    file = folder / "providers.yaml"
+    file.write_text("mine")
+    overlay = "providers:\n  manager: {fallback_order: [mine]}\n"
+    (folder / "providers.production.yaml").write_text(overlay)
+    command = ("init", "--yes", "--force", "--provider", "groq")
+    done = run(*command, AMAS_ENVIRONMENT="production")
+    assert (done.code, file.read_text()) == (2, "mine")
+    assert "nothing is written" in done.err
+    assert "providers.production.yaml:2:" in done.err
+    assert run(*command).code == 0
 
 
 def test_a_file_system_without_links_will_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,6 +293,8 @@ def test_without_the_schema_there_is_one_file(folder: Path) -> None:
         (["--provider", "mine", "--base-url", "ftp://x", "--model", "m"], "mine.base_url"),
         (["no/such/folder.yaml"], "cannot be written: No such file or directory"),
         (["providers.yaml", "extra"], "a key is never one"),
+        ([FILE_NAME], "this is the name of the schema"),
+        ([FILE_NAME, "--force", "--no-schema"], "this is the name of the schema"),
     ],
 )
 def test_a_mistake_writes_nothing(folder: Path, arguments: list[str], said: str) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -145,22 +147,78 @@ def test_a_key_that_is_piped_in_is_sealed(house: House) -> None:
     assert row.key_value == house.key
 
 
-@pytest.mark.parametrize("with_master", [True, False])
-def test_a_key_is_asked_for_only_where_it_can_be_sealed(
-    house: House, monkeypatch: pytest.MonkeyPatch, *, with_master: bool
+@pytest.mark.parametrize(
+    ("master", "answers", "code", "added"),
+    [
+        (True, "{key}", 0, "enc:v1:"),
+        (False, "y\n{key}", 0, 'api_key: "${GROQ_API_KEY}"'),
+        (False, "y\nnot-{key}", 1, None),
+        (False, "n\n", 2, None),
+        (False, "", 130, None),
+    ],
+    ids=["sealed", "reference", "refused", "declined", "left"],
+)
+def test_at_a_terminal_a_key_is_asked_for(
+    house: House,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    master: bool,
+    answers: str,
+    code: int,
+    added: str | None,
 ) -> None:
-    """At a terminal, without its variable, a key is asked for if there is a master key."""
+    """A key without a variable is sealed by the master key, or else checked and referred to."""
     monkeypatch.setattr(adding, "at_terminal", lambda: True)
-    if with_master:
-        house.environ = {"AMAS_MASTER_KEY": generate().get_secret_value()}
-    done = house.add("groq", "--base-url", house.vendor.url, given=house.key)
-    if with_master:
-        assert done.code == 0, done.err
-        assert "enc:v1:" in house.config.read_text()
-    else:
-        assert done.code == 2
-        assert "export GROQ_API_KEY=" in done.err
-        assert house.untouched()
+    house.environ = {"AMAS_MASTER_KEY": generate().get_secret_value()} if master else {}
+    done = house.add("groq", "--base-url", house.vendor.url, given=answers.format(key=house.key))
+    assert done.code == code, done.err
+    assert house.untouched() if added is None else added in house.config.read_text()
+    assert master or "there is no master key" in done.err
+    assert ("export GROQ_API_KEY=" in done.err) == (not master and code in {0, 2})
+
+
+@pytest.mark.slow
+def test_a_key_is_typed_hidden_at_a_real_terminal(house: House) -> None:
+    """The terminal shows the question and not the key, and the row is there."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "amas.providers.cli", "providers", "add", "groq"]
+    command += ["--base-url", house.vendor.url, "--config", str(house.config)]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    ) as process:
+        os.close(theirs)
+        shown = ""
+        for question, answer in (("Go on like that?", "y"), ("it is not shown", house.key)):
+            while question not in shown:
+                shown += os.read(ours, 4096).decode()
+            os.write(ours, f"{answer}\n".encode())
+        with suppress(OSError):  # how the end of a terminal is told
+            while piece := os.read(ours, 4096):
+                shown += piece.decode()
+        assert process.wait(timeout=20) == 0, shown
+    os.close(ours)
+    assert house.key not in shown
+    assert "export GROQ_API_KEY=" in shown
+    assert house.added().startswith("groq: ")
+
+
+@pytest.mark.parametrize("base", [False, True], ids=["file", "base"])
+@pytest.mark.parametrize("sealed", [False, True], ids=["reference", "sealed"])
+def test_a_row_that_would_break_the_file_is_refused(
+    house: House, tmp_path: Path, *, base: bool, sealed: bool
+) -> None:
+    """An alias of the new row's name, here or in a layer, is told, and nothing is written."""
+    aliases = "  models: {mistral: [openai]}\n"
+    (tmp_path / "base.yaml").write_text(f"providers:\n{aliases}")
+    text = TEXT.replace("  llm:", f"{'  extends: base.yaml' + chr(10) if base else aliases}  llm:")
+    house.config.write_text(text)
+    house.environ = {"AMAS_MASTER_KEY": generate().get_secret_value()}
+    how = ("--key-from", "-") if sealed else ()
+    done = house.add("mistral", "--no-check", *how, given=house.key)
+    assert done.code == 2
+    assert "nothing is written" in done.err
+    assert f"{'base.yaml:2:12' if base else 'c.yaml:4:12'}: providers.models.mistral" in done.err
+    assert house.config.read_text() == text
 
 
 @pytest.mark.parametrize(
@@ -175,6 +233,7 @@ def test_a_key_is_asked_for_only_where_it_can_be_sealed(
         (["mine", "--base-url", "no-address", "--model", "m", "--no-check"], "mine.base_url: "),
         (["mine", "--base-url", "https://x.example/v1", "--model", "m"], "export MINE_API_KEY=…"),
         (["oci", "--model", "m", "--no-check"], "give its base_url"),
+        (["groq", "--as", ""], "at most 64 letters"),
         (["groq", "extra"], "a key is never one"),
         (["groq", "--key-from", "-"], "there is no master key"),
     ],
@@ -184,6 +243,33 @@ def test_a_mistake_gets_a_way_out(house: House, arguments: list[str], said: str)
     done = house.add(*arguments, given=house.key)
     assert done.code == 2
     assert said in done.err
+    assert house.untouched()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["providers", "add", "groq", "--as"],
+        ["providers", "add"],
+        ["providers", "add", "groq", "--model"],
+        ["providers", "add", "groq", "--key-from"],
+        ["providers", "add", "groq", "--option", "organization={}"],
+        ["providers", "add", "groq", "--base-url", "https://x.example/v1?key={}"],
+        ["init"],
+        ["init", "--provider"],
+    ],
+    ids=" ".join,
+)
+def test_what_looks_like_a_key_is_no_argument(house: House, command: list[str]) -> None:
+    """A key as an argument is refused wherever it stands, and not repeated."""
+    key = "gsk" + "_" + "a1B2" * 8
+    command = [word.format(key) for word in command]
+    command += [] if key in command[-1] else [key]
+    environ = {"AMAS_PROVIDERS_CONFIG": str(house.config)}
+    done = CliRunner().invoke(app, command, env=environ)
+    assert done.exit_code == 2
+    assert "looks like a key" in done.stderr
+    assert key not in done.output
     assert house.untouched()
 
 
@@ -356,6 +442,10 @@ def test_the_catalogue_is_listed_whole() -> None:
         ("MISTRAL", 0, "https://console.mistral.ai/api-keys"),
         ("sagemaker", 0, "by LiteLLM's own name: sagemaker"),
         ("custom_openai", 0, "Any OpenAI-compatible server"),
+        ("console.mistral", 0, "mistral"),
+        ("embeddings", 0, "mistral"),
+        ("a server here", 0, "ollama"),
+        ("free", 1, "what a model costs is not among them"),
         ("mistrall", 1, "did you mean 'mistral'"),
     ],
 )
@@ -390,19 +480,53 @@ def test_names_are_completed(house: House) -> None:
     assert completed("amas-providers keys set o", AMAS_PROVIDERS_CONFIG=config) == ["openai"]
     assert completed("amas-providers generate --provider ", GROQ_API_KEY="x") == ["groq"]
     assert "manager.deadline" in completed("amas-providers config explain manager.")
+    assert completed("amas-providers config explain timeo") == ["timeout"]
+    assert "timeout" not in completed("amas-providers config explain ")
     house.config.write_text("providers:\n  extends: base.yaml\n  llm: {b: {model: groq/x}}\n")
     house.config.with_name("base.yaml").write_text("providers:\n  llm: {a: {model: groq/x}}\n")
     assert completed(f"amas-providers generate -c {config} --provider ") == ["a", "b"]
     assert completed("amas-providers generate --provider x", GROQ_API_KEY="x") == []
 
 
+def test_what_a_call_may_ask_is_completed(house: House) -> None:
+    """Aliases, providers and the models of their rows; environments and outcomes elsewhere."""
+    house.config.write_text(
+        "providers:\n  llm: {b: {model: b/vendor/x}, c: {model: [1]}, d: }\n"
+        "  models: {fast: [b], bulk: {chain: [c]}}\n"
+    )
+    ask = f"amas-providers generate -c {house.config} --model "
+    assert completed(ask) == ["fast", "bulk", "b", "c", "d", "b/vendor/x"]
+    assert completed(f"{ask}b") == ["bulk", "b", "b/vendor/x"]
+    for name in ("staging", "production", "a.b"):
+        house.config.with_name(f"{house.config.stem}.{name}.yaml").touch()
+    difference = f"amas-providers config diff -c {house.config} --environment "
+    assert completed(difference) == ["production", "staging"]
+    assert completed(f"{difference}s") == ["staging"]
+    assert completed("amas-providers config diff --environment ") == []
+    assert completed("amas-providers audit query --outcome c") == [
+        *("connection", "context_window", "content_policy", "cancelled", "config")
+    ]
+    assert completed("amas-providers audit query --outcome fail") == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("shell", "said"), [("bash", "COMPREPLY"), ("zsh", "#compdef"), ("fish", "complete --command")]
+)
+def test_the_help_says_how_another_shell_is_served(shell: str, said: str) -> None:
+    """What completes for a shell is printed by a variable, which the help names."""
+    assert "_AMAS_PROVIDERS_COMPLETE=source_zsh" in CliRunner().invoke(app, ["--help"]).stdout
+    environ = {"_AMAS_PROVIDERS_COMPLETE": f"source_{shell}"}
+    assert said in CliRunner().invoke(app, [], prog_name="amas-providers", env=environ).stdout
+
+
 @pytest.mark.parametrize("text", ["providers: [", "providers: {llm: 3}", "providers: 3", ""])
 def test_completion_is_silent_on_broken_files(tmp_path: Path, text: str) -> None:
     """A file that cannot be read completes nothing, and says nothing."""
     config = tmp_path / "c.yaml"
-    assert completed(f"amas-providers generate -c {config} --provider ") == []
+    lines = [f"amas-providers generate -c {config} --{name} " for name in ("provider", "model")]
+    assert [*map(completed, lines)] == [[], []]
     config.write_text(text)
-    assert completed(f"amas-providers generate -c {config} --provider ") == []
+    assert [*map(completed, lines)] == [[], []]
 
 
 def test_nothing_heavy_is_loaded(house: House) -> None:

@@ -25,6 +25,8 @@ from amas.providers import (
 )
 from amas.providers.testing.upstream import ThreadedUpstream, Upstream
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 Handler = Callable[[web.Request], Any]
 VENDORS = ["openai", "groq", "mistral", "gemini", "anthropic", "local", "cohere", "deepseek"]
 

@@ -40,7 +40,10 @@ VENDORS = {"openai": "/v1", "anthropic": "", "local": ""}
 FOREVER: Mapping[str, Any] = {"times": None}
 
 # What LiteLLM does inside makes pydantic warn on the first use of some vendors' modules.
-pytestmark = pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier.*:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier.*:UserWarning"),
+    pytest.mark.usefixtures("uncovered"),
+]
 
 
 @dataclass

@@ -21,7 +21,10 @@ from amas.providers.manager.member import Member
 from amas.providers.observability.events import ConfigurationChanged, Event
 from amas.providers.testing.upstream import Upstream
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier.*:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier.*:UserWarning"),
+    pytest.mark.usefixtures("uncovered"),
+]
 
 # Calls at the same time.
 _WORKERS = 16

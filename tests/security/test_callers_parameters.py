@@ -231,6 +231,7 @@ def test_rules_are_given_to_the_request() -> None:
 HOSTILE_MODELS = [
     "../../v2/admin", "a/../b", "..", ".", "a/./b", "/a", "a//b", "x?key=1", "x#y", "x\\y",
     "x\r\nHost: y", "x\x00", "x%2e%2e", "%2f", "\t", "m" * 501,
+    "x/", "a/ b", "a /b", " a",
 ]  # fmt: skip
 MODELS = [
     "gpt-5.4-mini", "meta-llama/Llama-3.3-70B-Instruct", "hf.co/org/model:Q4_K_M", "a@b/c", "v1.5",

@@ -26,7 +26,10 @@ from amas.providers.manager import retirement
 from amas.providers.testing import Delay, FakeProvider
 from amas.providers.testing.upstream import Upstream
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier.*:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier.*:UserWarning"),
+    pytest.mark.usefixtures("uncovered"),
+]
 
 # Nothing in them looks like a key: only by knowing them can they be kept out of texts.
 OLD, NEW, THIRD = (f"correct-horse-{word}-staple" for word in ("battery", "saddle", "fodder"))
@@ -315,13 +318,32 @@ async def test_a_reloaded_key_that_is_not_accepted_is_not_taken(
     async with ProviderManager.from_config(file.path) as manager:
         file.key(NEW)
         changes = await manager.reload()
-        assert len(changes.problems) == 1
+        assert (changes.rekeyed, changes.differences, len(changes.problems)) == ([], [], 1)
         assert "key 1 of one was not taken" in changes.problems[0]
         await manager.generate("a")
         upstream.keys = {NEW}
         assert (await manager.reload()).problems == []
         await manager.generate("b")
         assert used(upstream) == [OLD, NEW]
+
+
+async def test_keys_that_were_taken_in_part_can_be_taken_back(
+    file: File, upstream: Upstream
+) -> None:
+    """The file says again what it said before: its keys are in use, and none that it has not."""
+    upstream.keys = {OLD, NEW}
+    file.key(THIRD, "second")
+    file.row("one", api_keys=["file:key"])
+    async with ProviderManager.from_config(file.path) as manager:
+        file.key(NEW)
+        file.row("one", api_keys=["file:key", "file:second"])
+        changes = await manager.reload()
+        assert (changes.rekeyed, len(changes.problems)) == (["one"], 1)
+        file.key(OLD)
+        file.row("one", api_keys=["file:key"])
+        assert (await manager.reload()).rekeyed == ["one"]
+        await manager.generate("a")
+        assert used(upstream) == [OLD]
 
 
 async def test_a_reload_takes_no_provider_away_whose_key_is_lost(

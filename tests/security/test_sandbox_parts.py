@@ -306,7 +306,7 @@ def test_nothing_that_a_child_sends_confuses_the_service(data: Any) -> None:
 @pytest.mark.parametrize("data", [None, [], {"content": 5}], ids=str)
 def test_an_answer_has_a_text(data: Any) -> None:
     """Whatever has none is no answer, and no piece of one."""
-    with pytest.raises(ProviderUnavailableError, match="an answer without a text"):
+    with pytest.raises(ProviderUnavailableError, match="generate must return a mapping with"):
         answers.result_from_data(data, provider="mine")
     with pytest.raises(ProviderUnavailableError, match="a piece without a text"):
         answers.chunk_from_data(data, provider="mine")
@@ -332,7 +332,9 @@ def test_tokens_are_counted_by_the_provider_or_by_its_usage() -> None:
     """In this order; unknown is 0."""
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
     answered: list[dict[str, Any]] = [{"tokens_used": 5, "usage": usage}, {"usage": usage}, {}]
-    results = [answers.result_from_data(data, provider="mine") for data in answered]
+    results = [
+        answers.result_from_data({"content": "x"} | data, provider="mine") for data in answered
+    ]
     assert [result["tokens_used"] for result in results] == [5, 3, 0]
 
 

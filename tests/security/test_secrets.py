@@ -15,7 +15,7 @@ from typing import Any
 import keyring
 import keyring.errors
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amas.config import files
@@ -77,6 +77,7 @@ def test_what_is_sealed_opens_again() -> None:
 
 
 @given(st.text().map("from hypothesis: {}.".format))
+@settings(deadline=None)  # a busy machine is no mistake
 def test_any_text_can_be_sealed(text: str) -> None:
     """Every text comes out as it went in."""
     assert open_sealed(token(value=text), OPENAI, (MASTER,)).get_secret_value() == text

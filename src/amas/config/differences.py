@@ -21,6 +21,8 @@ _LONGEST_VALUE: Final = 80
 _MADE: Final = ("warnings", "source", "files", "disabled")
 _NOTHING: Final = object()
 _CHANGED: Final = "(changed)"
+# There the words are the vendors' and the callers', and a text may be anything.
+_FREE: Final = frozenset({"params", "options"})
 
 
 def differences(old: ProvidersSettings, new: ProvidersSettings) -> tuple[str, ...]:
@@ -72,6 +74,8 @@ def _line(path: Path, old: Any, new: Any) -> str:
         return f"{dotted(path)}: {_CHANGED}"
     if any(_entries(path, value) is not None for value in values):
         return f"{dotted(path)}: {'added' if old is _NOTHING or old is None else 'removed'}"
+    if not _FREE.isdisjoint(path[2:3]) and any(map(_has_text, values)):
+        return f"{dotted(path)}: {_CHANGED}"
     return f"{dotted(path)}: {_shown(old)} -> {_shown(new)}"
 
 
@@ -80,6 +84,14 @@ def _hides(value: Any) -> bool:
         return any(map(_hides, value))
     # The address of a Redis may have a password in it.
     return isinstance(value, Secret) or (isinstance(value, str) and "://" in value and "@" in value)
+
+
+def _has_text(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_has_text, value))
+    if isinstance(value, Mapping):
+        return any(map(_has_text, value.values()))
+    return isinstance(value, str)
 
 
 def _shown(value: Any) -> str:

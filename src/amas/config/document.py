@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -11,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, Final, TypeAlias
 
-from ..providers.errors import ProviderConfigError
+from ..providers.errors import ProviderConfigError, nearest
 from ..providers.secret import scrub
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -29,6 +28,20 @@ _MAX_VALUE: Final = 24
 _MAX_NAME: Final = 64
 _MAX_HINTS: Final = 50
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
+# A key that has swallowed its value, for want of a space; the value may be a secret.
+_SWALLOWED: Final = re.compile(r"(?s)([A-Za-z][\w.-]*)\s*[:=\uff1a].+")
+# What people write for numbers, times and truth values; a text of any other form may be a secret.
+_NUMBER_LIKE: Final = re.compile(
+    r"[-+]?[0-9][0-9.,:_ ]*([#*/]?\s*(%|[kmg]b?|ms|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?"
+    r"|d|days?|rpm|tpm|tokens?|usd|[$\u20ac]))?",
+    re.IGNORECASE,
+)
+_COMMON: Final = re.compile(
+    "true|false|yes|no|on|off|none|null|nil|never|default|auto|(en|dis)abled|inf(inity|inite)?"
+    "|unlimited|zero|one|two|three|four|five|six|seven|eight|nine|ten|twenty|thirty|sixty|hundred",
+    re.IGNORECASE,
+)
+_QUOTES: Final = "\"'`\u2018\u2019\u201c\u201d"
 # Below these sections the keys are names of the user's choice, up to 64 characters.
 _NAMED: Final = (("llm",), ("models",), ("security", "access"))
 
@@ -157,9 +170,15 @@ class Document:
         where = place or self.place(path, at_key=at_key)
         self._problems.append((where, f"{dotted(path)}: {text}"))
 
-    def warn(self, path: Path, text: str) -> None:
-        """Note something the user should know, which stops nothing."""
-        self._warnings.append((self.place(path), f"{dotted(path)}: {text}"))
+    def warn(self, path: Path, text: str, *, place: Place | None = None) -> None:
+        """Note something the user should know, which stops nothing.
+
+        Args:
+            path: The entry it is about.
+            text: What it is.
+            place: Where it stands, if not where the entry does.
+        """
+        self._warnings.append((place or self.place(path), f"{dotted(path)}: {text}"))
 
     def nearest(self, word: str, names: Collection[str]) -> str | None:
         """Return the name that was probably meant, if one was.
@@ -172,7 +191,7 @@ class Document:
         self._hints += 1
         if self._hints > _MAX_HINTS or len(word) > _MAX_NAME:
             return None
-        return next(iter(difflib.get_close_matches(word, names, n=1)), None)
+        return nearest(word, names)
 
     def fatal(self, text: str, place: Place | None = None) -> ProviderConfigError:
         """Make the error for a mistake after which reading on makes no sense.
@@ -241,8 +260,11 @@ def label(key: str, *, named: bool = False) -> str:
         named: Whether it is a name of the user's choice, which may be longer.
 
     Returns:
-        The key, or its length if it might be something pasted by mistake.
+        The key, or its length if it might be something pasted by mistake; of one that has
+        swallowed a value only what stands before it.
     """
+    if not named and (found := _SWALLOWED.fullmatch(key)):
+        key = f"{found[1]}:\u2026"
     limit = _MAX_NAME if named else _MAX_KEY
     return printable(key) if len(key) <= limit else f"<{len(key)} characters>"
 
@@ -286,15 +308,23 @@ def kind(value: object) -> str:
             return "a mapping"
 
 
-def describe(value: object) -> str:
-    """Return a value as a message may have it: numbers and short texts that are in the file.
+def describe(value: object, *, near: bool = False) -> str:
+    """Return a value as a message may have it.
 
-    Never call it for a field where a text is right: the text may be a secret.
+    Args:
+        value: The value, of a field where no text is right, or only one of a few words.
+        near: Whether it is nearly one of these words.
+
+    Returns:
+        A number; a text only if it is near, or looks like a number, a time or a truth value:
+        any other may be a secret that was pasted there. Else what it is, in words.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:.15g}" if isinstance(value, float) else str(value)
     if type(value) is str and len(value) <= _MAX_VALUE:
-        return repr(value)
+        bare = value.strip(f"{_QUOTES} ")
+        if near or not bare or _NUMBER_LIKE.fullmatch(bare) or _COMMON.fullmatch(bare):
+            return repr(value)
     return "this text" if isinstance(value, str) else kind(value)
 
 

@@ -24,6 +24,7 @@ from ..providers.types import (
     ResponseCheck,
     Retry,
 )
+from .param_values import PARAM_VALUES
 from .references import LEFT_OUT, Expanded, truth
 
 _INTEGER: Final = re.compile(r"\s*[-+]?[0-9]{1,18}\s*", re.ASCII)
@@ -39,6 +40,11 @@ def _number(value: object) -> object:
         if _NUMBER.fullmatch(value):
             return float(value)
     return value
+
+
+def _whole(value: object) -> object:
+    number = _number(value)
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 def _truth(value: object) -> object:
@@ -215,6 +221,10 @@ _StateInput = text_like(
 _PrefixInput = text_like(
     r"^\s*[A-Za-z0-9._:-]{1,128}\s*$", "Must have nothing but letters, digits and . _ - :."
 )
+_EntryInput = text_like(
+    r"^[^/]*[^/\s][^/]*(/\s*[^/\s][\s\S]*)?$",
+    "Must be provider/model, or a provider alone for its own model.",
+)
 _TextInput = text_like(r"\S", "Must not be empty.")
 _FilledInput = Annotated[str, Field(min_length=1)]
 _AdapterInput = Annotated[str, Field(pattern=rf"^\s*{ADAPTER.pattern}\s*$|\$\{{")]
@@ -239,14 +249,14 @@ Interval = Annotated[
     _FromZero, BeforeValidator(_number, json_schema_input_type=_FromZero | _Reference)
 ]
 Dollars = Annotated[_Money, BeforeValidator(_number, json_schema_input_type=_Money | _Reference)]
-Count = Annotated[_Count, BeforeValidator(_number, json_schema_input_type=_Count | _Reference)]
-Retries = Annotated[_Few, BeforeValidator(_number, json_schema_input_type=_Few | _Reference)]
-Queue = Annotated[_Queue, BeforeValidator(_number, json_schema_input_type=_Queue | _Reference)]
+Count = Annotated[_Count, BeforeValidator(_whole, json_schema_input_type=_Count | _Reference)]
+Retries = Annotated[_Few, BeforeValidator(_whole, json_schema_input_type=_Few | _Reference)]
+Queue = Annotated[_Queue, BeforeValidator(_whole, json_schema_input_type=_Queue | _Reference)]
 Share = Annotated[_Share, BeforeValidator(_number, json_schema_input_type=_Share | _Reference)]
 ShareAboveZero = Annotated[
     _ShareAboveZero, BeforeValidator(_number, json_schema_input_type=_ShareAboveZero | _Reference)
 ]
-Port = Annotated[_Port, BeforeValidator(_number, json_schema_input_type=_Port | _Reference)]
+Port = Annotated[_Port, BeforeValidator(_whole, json_schema_input_type=_Port | _Reference)]
 Days = Annotated[_Days, BeforeValidator(_number, json_schema_input_type=_Days | _Reference)]
 Weight = Annotated[_Weight, BeforeValidator(_number, json_schema_input_type=_Weight | _Reference)]
 HedgeDelay = Annotated[
@@ -254,6 +264,7 @@ HedgeDelay = Annotated[
     PlainValidator(_hedge_delay, json_schema_input_type=Literal["p95"] | _AboveZero | _Reference),
 ]
 Text = Annotated[_Texts, BeforeValidator(as_text, json_schema_input_type=_TextInput)]
+ChainEntry = Annotated[_Texts, BeforeValidator(as_text, json_schema_input_type=_EntryInput)]
 State = Annotated[
     _Texts, BeforeValidator(as_text, json_schema_input_type=_StateInput), AfterValidator(_state)
 ]
@@ -307,5 +318,13 @@ EffectWord = Annotated[Effect, Field(strict=False), BeforeValidator(as_text)]
 HealthProbeWord = Annotated[
     HealthProbe, Field(strict=False), _reads({False: "off"}, HealthProbe | Literal[False])
 ]
-Parameters = Annotated[Mapping[str, Any], BeforeValidator(_parameter)]
+Parameters = Annotated[
+    Mapping[str, Any],
+    BeforeValidator(_parameter),
+    Field(
+        json_schema_extra={
+            "properties": {name: dict(PARAM_VALUES[name].schema) for name in PARAM_VALUES}
+        }
+    ),
+]
 Options = Annotated[Mapping[str, Any], BeforeValidator(_option)]

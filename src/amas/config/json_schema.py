@@ -66,6 +66,7 @@ def document_schema() -> Mapping[str, Any]:
     sections = definitions[_ROOT]["properties"]
     sections["llm"] |= {**named, "maxProperties": MAX_PROVIDERS}
     sections["models"] |= named
+    definitions["SecuritySettings"]["properties"]["access"]["propertyNames"] = {"minLength": 1}
     _exclude(definitions["ProviderSettings"], "api_key", "api_keys")
     section = {
         "title": "Providers of language models",
@@ -94,7 +95,13 @@ def schema_text() -> str:
 
 
 class _Generator(GenerateJsonSchema):
-    """pydantic's generator, which leaves out the defaults that are made anew each time."""
+    """pydantic's generator, without defaults that are made anew, and with sets as they are read."""
+
+    @override
+    def frozenset_schema(self, schema: core_schema.FrozenSetSchema) -> Schema:
+        made = super().frozenset_schema(schema)
+        del made["uniqueItems"]  # the loader takes a word twice for once
+        return made
 
     @override
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> Schema:
@@ -166,6 +173,9 @@ class _Touch:
         for key in ("items", "additionalProperties"):
             if isinstance(touched.get(key), dict):
                 touched[key] = self._value(touched[key])
+        if "properties" in touched:
+            entries = touched["properties"].items()
+            touched["properties"] = {key: _or_empty(self._value(value)) for key, value in entries}
         return touched
 
 

@@ -10,21 +10,39 @@ from pathlib import PurePath
 from typing import Final
 
 from pydantic.fields import FieldInfo
+from typing_extensions import override
 
 from ..providers.errors import ProviderConfigError
-from .document import START, Document, Path, Place, Source, kind, printable
+from .document import START, Document, Path, Place, kind, printable
 from .mapping_source import read_mapping
 from .merging import merge
-from .variables import Settable, read_variables
+from .overlays import ENVIRONMENT, meant_instead, overlay_of, place_of_environment
+from .short_forms import lengthen
+from .variables import Settable, misspelt, read_variables
 from .yaml_source import NoSectionError, parse_yaml, read_content
 
 EXTENDS: Final = "extends"
-ENVIRONMENT: Final = "AMAS_ENVIRONMENT"
-"""The variable that names the overlay."""
-
 _MAX_NESTED: Final = 16
 _MAX_FILES: Final = 64
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# An address loses a slash on the way to a path; it may have a password, and is not shown.
+_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft(os.PathLike[str]):
+    """A file as it would be: a path, with what is not written there yet.
+
+    Args:
+        path: The path.
+        content: What it would have.
+    """
+
+    path: str
+    content: bytes
+
+    @override
+    def __fspath__(self) -> str:
+        return self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +72,8 @@ def read_layers(
     """Read a configuration with everything that is laid under and over it.
 
     Args:
-        source: Path of a YAML file, or a mapping: the whole document. A mapping, which code
-            made, has neither an overlay nor variables over it.
+        source: Path of a YAML file, a draft of one, or a mapping: the whole document. A mapping,
+            which code made, has neither an overlay nor variables over it.
         environ: The variables.
         fields: The schema of the section ``providers``.
         known: Names of the catalogue.
@@ -70,22 +88,31 @@ def read_layers(
     if isinstance(source, Mapping):
         main = read_mapping(source)
         extends = stack.add(main, ())
-        return Layered(_merged(stack.layers, main.source), tuple(stack.files), extends=extends)
+        return Layered(_merged(stack.layers, main, known), tuple(stack.files), extends=extends)
     path = _path(source)
-    main = parse_yaml(path, read_content(path, Document(path).fatal))
+    if isinstance(source, Draft):
+        content = source.content
+    else:
+        content = read_content(path, Document(path).fatal)
+    main = parse_yaml(path, content)
     extends = stack.add(main, (path,))
-    overlay = _overlay_of(path, environ.get(ENVIRONMENT, ""), main)
+    overlay = overlay_of(path, environ.get(ENVIRONMENT, ""), main)
     if overlay is not None:
         stack.add_overlay(overlay, main)
-    merged = _merged(stack.layers, main.source)
+    main.take_notes(misspelt(environ, fields), main.source)
+    merged = _merged(stack.layers, main, known)
     variables = read_variables(environ, Settable(fields, merged.data, known))
     if variables is not None:
-        merged = _merged([*stack.layers, variables], main.source)
+        merged = _merged([*stack.layers, variables], main, known)
     return Layered(merged, tuple(stack.files), overlay, extends)
 
 
-def _merged(layers: list[Document], source: Source) -> Document:
-    return layers[0] if len(layers) == 1 else merge(layers, source)
+def _merged(layers: list[Document], main: Document, known: Collection[str]) -> Document:
+    if not layers[1:]:
+        return main
+    for layer in layers:
+        lengthen(layer)
+    return merge(layers, main.source, known)
 
 
 def _path(source: object) -> str:
@@ -97,22 +124,6 @@ def _path(source: object) -> str:
         # Not shown: somebody passed the text of a configuration, keys included.
         raise ProviderConfigError("the source is a text of several lines; give the path of a file")
     return os.fsdecode(source)
-
-
-def _overlay_of(path: str, environment: str, main: Document) -> str | None:
-    """Return the path of a file's overlay; None if there can be none."""
-    # In small letters, as the host's settings take it.
-    name = environment.strip().lower()
-    if not name:
-        return None
-    if not _NAME.fullmatch(name):
-        place = Place(1, 0, Source(f"${{{ENVIRONMENT}}}", lines=False))
-        text = "the name of an environment has nothing but letters, digits, _ and -; rename it"
-        raise main.fatal(text, place)
-    file = PurePath(path)
-    if not file.name or file.stem.endswith(f".{name}"):
-        return None
-    return str(file.with_name(f"{file.stem}.{name}{file.suffix}"))
 
 
 class _Stack:
@@ -187,6 +198,8 @@ class _Stack:
         """
         self.files.append(path)
         if not os.path.lexists(path):
+            if meant := meant_instead(path):
+                main.warn((), meant, place=place_of_environment())
             return
         overlay = Document(path)
         try:
@@ -218,6 +231,9 @@ def _extended(document: Document) -> Iterator[tuple[str, Path]]:
             what = kind(item) if not isinstance(item, str) else "an empty text"
             text = f"must be the path of a file, or a list of them, not {what}"
             document.problem(where, f"{text}; write `{EXTENDS}: base.yaml`")
+        elif _ADDRESS.match(item.strip()):
+            text = "this is an address; only files on this machine can be extended: write a path"
+            document.problem(where, text)
         elif document.name is None and not PurePath(item).is_absolute():
             document.problem(where, "a mapping has no folder to begin at; give an absolute path")
         else:

@@ -10,10 +10,11 @@ from ..providers.base.provider_config import ProviderConfig
 from ..providers.errors import ProviderConfigError
 from ..providers.secret import Secret
 from ..providers.types import Price, SandboxLimits
+from .beside import is_row
 from .cross_checks import MASTER_KEY_VARIABLE, CrossChecks
 from .document import Document, kind, label
 from .manager_schema import ManagerSettings
-from .migration_schema import MigrationSettings, long_form
+from .migration_schema import MigrationSettings
 from .model_aliases import Rows, read_aliases
 from .observability_schema import (
     AlertSettings,
@@ -22,11 +23,13 @@ from .observability_schema import (
     TracingSettings,
 )
 from .option_problems import report_options
+from .param_values import report_params
 from .provider_schema import ProviderSettings
 from .references import Opener
 from .resolution import Resolver
 from .section import NAME, Section
 from .security_schema import SecuritySettings
+from .short_forms import long_entry
 from .validation import unknown_key, validate
 
 Sealed: TypeAlias = Callable[[Sequence[Secret]], Opener]
@@ -45,8 +48,8 @@ SECTIONS: Final = (
     "llm",
     "models",
 )
-_TELLTALE: Final = ("api_key", "base_url", "model", "provider")
 MAX_PROVIDERS: Final = 1_000
+NOBODY_ENABLED: Final = "no provider is enabled; add one, or set what is missing"
 
 
 def to_config(
@@ -86,11 +89,6 @@ def _with_unknown(
 ) -> dict[str, Any]:
     """Put back what was left out for its missing variable though it is no field at all."""
     return dict.fromkeys(raw.keys() - model.model_fields.keys()) | resolved
-
-
-def _is_row(value: object) -> bool:
-    """Whether it looks like a provider, whatever it is called."""
-    return isinstance(value, dict) and not value.keys().isdisjoint(_TELLTALE)
 
 
 class Loader:
@@ -154,7 +152,7 @@ class Loader:
         together.idle(audit, metrics, tracing)
         self._resolver.report_plaintext(security.plaintext_keys)
         if not any(provider.enabled for provider in llm.values()):
-            self._document.warn(("llm",), "no provider is enabled; add one, or set what is missing")
+            self._document.warn(("llm",), NOBODY_ENABLED)
         self._document.raise_problems()
         return {
             "manager": manager,
@@ -204,7 +202,7 @@ class Loader:
             raise self._document.error()
         for key in data.keys() - set(SECTIONS):
             text = unknown_key(key, ["extends", *SECTIONS], self._document)
-            if key in self._known or _is_row(data[key]):
+            if key in self._known or is_row(data[key]):
                 shown = label(key)
                 text = f"unknown key; providers go under providers.llm: did you mean llm.{shown}?"
             self._document.problem((key,), text, at_key=True)
@@ -254,16 +252,12 @@ class Loader:
     def _migration(self, data: Mapping[str, Any]) -> MigrationSettings:
         flags = data.get("migration")
         if isinstance(flags, dict):
-            data = {"migration": {name: self._flag(name, flags[name]) for name in flags}}
+            entries = {
+                name: long_entry("migration", name, flag, self._document)
+                for name, flag in flags.items()
+            }
+            data = {"migration": entries}
         return self._section(MigrationSettings, "migration", data) or MigrationSettings()
-
-    def _flag(self, service: str, value: object) -> object:
-        """Bring the short form of a flag into the long one, at the same place."""
-        path = ("migration", service)
-        at_key, at_value = (self._document.place(path, at_key=key) for key in (True, False))
-        if not isinstance(value, dict):
-            self._document.mark((*path, "flag"), key=at_key, value=at_value)
-        return long_form(value)
 
     def _providers(self, data: object) -> dict[str, Any]:
         if data is None:
@@ -302,7 +296,10 @@ class Loader:
         if reason:
             resolved["enabled"] = False
         resolved = _with_unknown(resolved, raw or {}, ProviderSettings)
-        return validate(ProviderSettings, resolved, path, self._document), reason
+        settings = validate(ProviderSettings, resolved, path, self._document)
+        if settings is not None:
+            report_params(settings.params, (*path, "params"), self._document)
+        return settings, reason
 
     def _check(self, candidate: _Candidate, check: Callable[[ProviderConfig], None] | None) -> None:
         try:

@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from ..providers.secret import Secret
+from .beside import NAMES, report_beside
 from .document import MAX_DEPTH, MAX_NODES, Document, Path, Place, scalar_problem
 
 
@@ -30,6 +31,8 @@ def read_mapping(source: Mapping[str, Any]) -> Document:
         raise document.fatal("there is no `providers` section; add it")
     reader = _Reader(document)
     reader.mark(())
+    for key in NAMES.intersection(source):
+        report_beside(key, source[key], document)
     document.data = reader.convert(source["providers"], ())
     return document
 

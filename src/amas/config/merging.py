@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from .document import Document, Path, Source
+from .layer_rules import LayerRules
 
 _ROW: Final = 2  # parts of the path of a provider's row
 _KEYS: Final = (("api_key", "api_keys"), ("api_keys", "api_key"))
 
 
 @dataclass(slots=True)
-class _Node:
+class Node:
     """A value, and the layer that it comes from.
 
     Args:
@@ -24,19 +25,21 @@ class _Node:
 
     layer: int
     value: Any
-    entries: dict[str, _Node] | None = None
+    entries: dict[str, Node] | None = None
 
 
-def merge(layers: Sequence[Document], source: Source) -> Document:
+def merge(layers: Sequence[Document], source: Source, known: Collection[str] = ()) -> Document:
     """Lay documents over one another.
 
     Mappings are merged; everything else replaces what is below. ``null`` removes what is
     below, and where nothing is written nothing is said. A provider's ``api_key`` removes the
-    ``api_keys`` below, and the other way round.
+    ``api_keys`` below, and the other way round. What restricts callers or keys is not lifted,
+    and a key goes nowhere else than the layers that say it know: ``LayerRules``.
 
     Args:
         layers: The documents, the lowest first.
         source: What the result goes by.
+        known: Names of the catalogue.
 
     Returns:
         One document: the data of all, with their places, problems and warnings.
@@ -44,22 +47,25 @@ def merge(layers: Sequence[Document], source: Source) -> Document:
     merged = Document(None)
     merged.source = source
     sources = [replace(each.source, rank=rank) for rank, each in enumerate(layers)]
-    root = _Node(0, None)
+    rules = LayerRules(merged, layers, sources, known)
+    root = Node(0, None)
     for index, layer in enumerate(layers):
         merged.take_notes(layer, sources[index])
         node = _tree(layer.data, index)
         if index == 0 or (root.value is None and root.entries is None):
             root = node
         elif root.entries is not None and (node.entries is not None or node.value is not None):
-            root = _Layering(layer).lay(root, node, ())
+            root = _Layering(layer, rules).lay(root, node, ())
+        rules.note_keys(root, layer)
     merged.data = _Result(merged, layers, sources).put(root, ())
+    rules.report_moved_keys(root)
     return merged
 
 
-def _tree(value: Any, layer: int) -> _Node:
+def _tree(value: Any, layer: int) -> Node:
     if not isinstance(value, dict):
-        return _Node(layer, value)
-    return _Node(layer, None, {key: _tree(item, layer) for key, item in value.items()})
+        return Node(layer, value)
+    return Node(layer, None, {key: _tree(item, layer) for key, item in value.items()})
 
 
 class _Layering:
@@ -67,12 +73,14 @@ class _Layering:
 
     Args:
         upper: The document.
+        rules: What it must not do.
     """
 
-    def __init__(self, upper: Document) -> None:
+    def __init__(self, upper: Document, rules: LayerRules) -> None:
         self._upper = upper
+        self._rules = rules
 
-    def lay(self, below: _Node, above: _Node, path: Path) -> _Node:
+    def lay(self, below: Node, above: Node, path: Path) -> Node:
         """Return what is there once one value lies over another."""
         if below.entries is None or above.entries is None:
             return above
@@ -83,19 +91,23 @@ class _Layering:
             old = below.entries.get(key)
             if old is None:
                 below.entries[key] = node
+            elif self._is_blank(node, where) or self._rules.holds(old, node, where):
+                continue
             elif node.entries is not None or node.value is not None:
                 below.entries[key] = self.lay(old, node, where)
-            elif not self._is_blank(where):
+            else:
                 del below.entries[key]
         return below
 
-    def _is_blank(self, path: Path) -> bool:
+    def _is_blank(self, node: Node, path: Path) -> bool:
         """Whether nothing is written where a value would stand; its place is then its key's."""
+        if node.entries is not None or node.value is not None:
+            return False
         place = self._upper.place(path)
         return place.column > 0 and place == self._upper.place(path, at_key=True)
 
 
-def _drop_other_keys(below: dict[str, _Node], above: dict[str, _Node]) -> None:
+def _drop_other_keys(below: dict[str, Node], above: dict[str, Node]) -> None:
     said = [key for key in ("api_key", "api_keys") if key in above and above[key].value is not None]
     for mine, other in _KEYS:
         if said == [mine]:
@@ -118,7 +130,7 @@ class _Result:
         self._layers = layers
         self._sources = sources
 
-    def put(self, node: _Node, path: Path) -> Any:
+    def put(self, node: Node, path: Path) -> Any:
         """Note the places of a value and return it."""
         self._mark(node.layer, path)
         if node.entries is not None:

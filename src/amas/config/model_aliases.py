@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ..providers.base.provider_config import ProviderConfig
 from ..providers.errors import ProviderConfigError
 from .document import Document, Path, kind, label
-from .models_schema import ModelAlias, chain_problems, long_form, split_entry
+from .models_schema import ModelAlias, chain_problems, split_entry
+from .param_values import report_params
 from .resolution import Resolver
 from .section import NAME
+from .short_forms import long_entry
 from .validation import validate
 
 _SECTION = "models"
@@ -54,19 +55,20 @@ def read_aliases(
         text = f"must be a mapping, not {kind(data)}; write `name: [provider/model, …]` lines below"
         document.problem((_SECTION,), f"{text} it")
         return {}
-    reader = _Reader(document, rows)
+    reader = _Reader(document, rows, data)
     written = {name: value for name, value in data.items() if reader.is_usable(name, value)}
     resolved = resolver.section(
-        _SECTION, {name: reader.long(name, written[name]) for name in written}
+        _SECTION, {name: long_entry(_SECTION, name, written[name], document) for name in written}
     )
     found = {name: reader.read(name, value) for name, value in resolved.items()}
     return {name: alias for name, alias in found.items() if alias is not None}
 
 
 class _Reader:
-    def __init__(self, document: Document, rows: Rows) -> None:
+    def __init__(self, document: Document, rows: Rows, aliases: Collection[str]) -> None:
         self._document = document
         self._rows = rows
+        self._aliases = aliases
 
     def is_usable(self, name: str, value: object) -> bool:
         """Tell whether an alias can be read on; if not, it has been told why."""
@@ -93,15 +95,6 @@ class _Reader:
             return True
         return False
 
-    def long(self, name: str, value: Any) -> Any:
-        """Bring the short form of an alias into the long one, at the same places."""
-        if isinstance(value, list):
-            path: Path = (_SECTION, name)
-            for below in ((), *((index,) for index in range(len(value)))):
-                where = self._document.place((*path, *below))
-                self._document.mark((*path, "chain", *below), key=where, value=where)
-        return long_form(value)
-
     def read(self, name: str, value: object) -> ModelAlias | None:
         """Check an alias whose references have been followed."""
         path = (_SECTION, name)
@@ -114,12 +107,18 @@ class _Reader:
         configs = [self._rows.enabled[item] for item in providers if item in self._rows.enabled]
         if not configs:
             self._document.warn(path, "none of its providers is enabled, so calls by it will fail")
+        report_params(alias.params, (*path, "params"), self._document)
         self._check_params(alias, path, configs)
         return alias
 
     def _unknown(self, provider: str) -> str | None:
         if provider in self._rows.names:
             return None
+        if provider in self._aliases:
+            return (
+                f"{label(provider)!r} is an alias, and an alias cannot name one; write the"
+                " providers that it stands for"
+            )
         text = self._rows.not_configured(provider, self._rows.names)
         more = "" if text.endswith("?") else "; an entry is provider/model, or a provider alone"
         return text + more

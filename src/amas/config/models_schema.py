@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from ..providers.base.model_names import model_problem
 from .document import label
-from .field_types import Parameters, Texts, as_text
+from .field_types import ChainEntry, Parameters, as_text
 from .manager_schema import Strategy
 from .section import Section
 
@@ -29,7 +29,11 @@ def _not_empty(chain: tuple[str, ...]) -> tuple[str, ...]:
 
 
 # Its length is checked last: an entry that is none is not to look like an empty chain as well.
-Chain = Annotated[Texts, AfterValidator(_not_empty), Field(json_schema_extra={"minItems": 1})]
+Chain = Annotated[
+    tuple[ChainEntry, ...],
+    Field(strict=False, json_schema_extra={"minItems": 1, "uniqueItems": True}),
+    AfterValidator(_not_empty),
+]
 
 
 class ModelAlias(Section):

@@ -60,17 +60,17 @@ def _found(path: Path, options: Any) -> tuple[Path, Any]:
 def _explain(mistake: OptionMistake, value: object, document: Document) -> str:
     names = [name.strip("' ") for name in str(mistake.context.get("expected", "")).split(" or ")]
     names = [item.strip("' ") for name in names for item in name.split(",") if item.strip("' ")]
+    near = document.nearest(value, names) if names and isinstance(value, str) else None
     words = WORDS.get(_LAX.get(mistake.kind, mistake.kind), mistake.text)
     try:
         text = words.format(
             **dict(mistake.context),
             names=one_of(names) if names else "",
-            value=describe(value),
+            value=describe(value, near=near is not None),
             kind=kind(value),
         )
     except (LookupError, ValueError, TypeError):  # words of a plugin's own, with braces in them
         text = words
-    near = document.nearest(value, names) if names and isinstance(value, str) else None
     return f"{text}; {f'did you mean {near!r}?' if near else _way_out(mistake)}"
 
 

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from ..providers.base.provider_config import ProviderConfig
-from .field_types import Texts
+from .field_types import Texts, text_like
 from .layers import Layered, read_layers
 from .loader import SECTIONS, Loader, Sealed, to_config
 from .manager_schema import CircuitBreakerSettings, HedgeSettings, ManagerSettings, PolicyRule
@@ -54,7 +54,7 @@ __all__ = [
     "read_document",
 ]
 
-_Path = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+_Path = text_like(r"\S", "Must be the path of a file.")
 
 
 def _as_list(value: object) -> object:

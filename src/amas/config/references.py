@@ -34,8 +34,12 @@ _SCHEME: Final = re.compile(r"([a-z][a-z0-9_+]{0,15}):")
 _CLOSED: Final = ("enc", "keyring", "file")
 # A sealed value with a mistake in its head is no key either: it would be sent to the vendor.
 _NEARLY_ENC: Final = re.compile(r"(?s).{0,4}(?:v1:|:v.:|:.1:|:v1.)[0-9a-f]{8}:[A-Za-z0-9_-]{40}")
-# How shells, Windows, and LiteLLM write a variable; sent as a key it would only be refused.
-_OTHERS: Final = re.compile(r"\s*(?:\$|%|\$?env[:.]|os\.environ/)[A-Z][A-Z0-9_]{2,}%?\s*")
+# How shells, Windows, make and LiteLLM write a variable; sent as a key it would only be refused.
+_OTHERS: Final = re.compile(
+    r"\s*(?:\$|%|\$?env[:.]|os\.environ/|\$?\(|<)[A-Z][A-Z0-9_]{2,}[%)>]?\s*"
+)
+# A name that stands alone is one only if nothing else looks like it.
+_NAME_OF_KEY: Final = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_(?:KEY|TOKEN|SECRET)(?:_[0-9]+)?")
 _TRUTH: Final = {"true": True, "yes": True, "on": True, "1": True} | dict.fromkeys(
     ("false", "no", "off", "0"), False
 )
@@ -86,6 +90,22 @@ def truth(text: str) -> bool | None:
     return _TRUTH.get(text.strip().lower())
 
 
+def variable_meant(text: str) -> str | None:
+    """Return the variable that a text names in another tool's way, or bare; None if it names none.
+
+    Args:
+        text: The text of a secret's field.
+
+    Returns:
+        Its name, or ``NAME`` where that could be a key itself.
+    """
+    name = text.strip(" $%()<>").removeprefix("os.environ/")
+    name = re.sub(r"\A\$?env[:.]", "", name)
+    if _NAME_OF_KEY.fullmatch(name):
+        return name
+    return "NAME" if _OTHERS.fullmatch(text) else None
+
+
 def variables_in(text: str) -> list[str]:
     """Return the names of the variables that a text refers to."""
     return [match["name"] for match in _REFERENCE.finditer(text) if match["name"]]
@@ -126,6 +146,17 @@ class References:
         found = [match for match in _REFERENCE.finditer(text) if match["name"]]
         # A default is in the file like any other text.
         return bool(found) and all(match["default"] in {None, "", "none"} for match in found)
+
+    def looks_like_reference(self, text: str, *, option: bool = False) -> bool:
+        """Whether a text has the form of a reference, also of one written as elsewhere.
+
+        Args:
+            text: The text of a secret field.
+            option: Whether it is one of ``options``, which may have LiteLLM's own references.
+        """
+        if self.scheme(text) or "${" in text:
+            return True
+        return not option and variable_meant(text) is not None
 
     @staticmethod
     def has_variables(text: str) -> bool:
@@ -205,8 +236,8 @@ class References:
         """
         # The scheme is read before expanding: a variable's content decides nothing.
         scheme = self.scheme(text)
-        if scheme is None and ".options." not in place and _OTHERS.fullmatch(text):
-            raise BrokenReferenceError("this is no key but a variable; write it as ${NAME}")
+        if scheme is None and ".options." not in place and (name := variable_meant(text)):
+            raise BrokenReferenceError(f"this is no key but a variable; write it as ${{{name}}}")
         value = self.expand(text)
         if scheme is None:
             return Secret(value)

@@ -16,12 +16,18 @@ from .references import (
     Opener,
     References,
     truth,
+    variable_meant,
 )
 
 # Such an option may also say where the credential is: a path, an address, LiteLLM's own reference.
 _WHEREABOUTS: Final = re.compile(r"[/~.]|os\.environ/|[\w+.-]+:/|oidc/")
 _ACCESS: Final = ("security", "access")
 _MASTER_KEY: Final = ("security", "master_key")
+
+
+def so_disabled(name: str) -> str:
+    """Return what a warning says of a provider that is disabled for want of something."""
+    return f"so {name!r} is disabled"
 
 
 def is_secret(path: Path) -> bool:
@@ -174,7 +180,7 @@ class Resolver:
         if not missing:
             return resolved, None
         for each in missing:
-            text = f"{each.what}, so {name!r} is disabled; {each.todo}"
+            text = f"{each.what}, {so_disabled(name)}; {each.todo}"
             self._document.warn(each.path, text)
         whats = ", ".join(dict.fromkeys(absent.what for absent in missing))
         return resolved, f"{whats}; {missing[0].todo}"
@@ -279,7 +285,9 @@ class Resolver:
 
     def _secret(self, text: str, path: Path, *, follow: bool) -> Secret:
         references = self._references.within(self._document.source_of(path).folder)
-        if not references.is_reference(text):
+        # The name of a variable is no secret, and is not to be masked in what is said of it.
+        named = path[2:3] != ("options",) and variable_meant(text)
+        if not named and not references.is_reference(text):
             self._kept.append(Secret(text))
             if path[0] != "alerts" and is_plaintext(text, path, references):
                 self._plaintext.append(path)

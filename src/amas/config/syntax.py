@@ -53,6 +53,15 @@ _SUSPECTS: Final = (
     (re.compile(rf"{_KEY}:([^\s/\\:])"), "a space is missing after the colon; write `key: value`"),
     (re.compile(rf"{_KEY}\s*(=)"), "this is `=` where a colon belongs; write `key: value`"),
 )
+# A bracket that is opened, and closed in the line's comment only.
+_COMMENT: Final = re.compile(
+    r"""(?:"[^"]*"|'[^']*'|[^"'#])*?[{[](?:"[^"]*"|'[^']*'|[^"'#}\]])*(?<=[\s,{[])(#).*[}\]]"""
+)
+_COMMENTED: Final = (
+    "this `#` begins a comment, and the closing bracket is in it; write the value in quotes"
+)
+_NEAR: Final = 20  # lines
+_LONG: Final = 1000  # characters
 _BARE: Final = re.compile(rf"{_KEY}()\s*$")
 
 
@@ -89,7 +98,18 @@ def explain(error: Exception, text: str) -> tuple[str, Place]:
     if mark is None:
         return meaning, START
     lines = LINE_BREAK.split(text)
+    if "parsing a flow" in words and (found := _swallowed_bracket(lines, mark.line)):
+        return found
     return _looked_at(lines, mark.line, meaning) or (meaning, Place(mark.line + 1, mark.column + 1))
+
+
+def _swallowed_bracket(lines: list[str], index: int) -> tuple[str, Place] | None:
+    """Look above a mistake in brackets for a comment that has swallowed the closing one."""
+    for number in range(min(index, len(lines) - 1), max(index - _NEAR, -1), -1):
+        line = lines[number]
+        if len(line) <= _LONG and (found := _COMMENT.match(line)):
+            return _COMMENTED, Place(number + 1, found.start(1) + 1)
+    return None
 
 
 def _looked_at(lines: list[str], index: int, meaning: str) -> tuple[str, Place] | None:

@@ -59,6 +59,8 @@ _OTHER_WORDS: Final[Mapping[str, str]] = {
     "max_tokens": "`params: {max_tokens: …}`",
 }
 
+_COMMA: Final = re.compile(r"-?[0-9]{1,9},[0-9]{1,2}")
+
 # What pydantic calls a mistake → what to say; {value} may show the value, {kind} never does.
 WORDS: Final[Mapping[str, str]] = {
     "missing": "is missing",
@@ -177,6 +179,8 @@ def _field_at(path: Path) -> tuple[str, FieldInfo] | None:
 
 def _unknown(path: Path, document: Document) -> str:
     key = str(path[-1])
+    if slip := nearly_a_mapping(key):
+        return slip[1]
     if path[0] == "llm" and (meant := _OTHER_WORDS.get(key.lower())):
         return f"unknown key; did you mean {meant}?"
     names = list(_model_at(path[:-1]).model_fields)
@@ -197,15 +201,18 @@ def _names(details: ErrorDetails) -> list[str]:
 def _explain(details: ErrorDetails, value: Any, path: Path, document: Document) -> str:
     context = details.get("ctx", {})
     names = _names(details)
+    near = document.nearest(value, names) if names and type(value) is str else None
     words = WORDS.get(details["type"])
     text = details["msg"]  # of our own field types, which never quote a value
     if words:
-        shown = "what the variable holds" if isinstance(value, Expanded) else describe(value)
+        held = isinstance(value, Expanded)
+        shown = "what the variable holds" if held else describe(value, near=near is not None)
         listed = one_of(names) if names else ""
         text = words.format(**context, names=listed, value=shown, kind=kind(value))
+    if details["type"] == "float_type" and _COMMA.fullmatch(str(value)):
+        return f"{text}; decimals take a point: write {value.replace(',', '.')}"
     if details["type"] == "string_type" and isinstance(value, int | float):
         return f"{text}; write it in quotes"
-    near = document.nearest(value, names) if names and type(value) is str else None
     return f"{text}; {f'did you mean {near!r}?' if near else _example(path)}"
 
 

@@ -1,8 +1,8 @@
 """Settings in variables, such as ``AMAS_PROVIDERS__LLM__OPENAI__TIMEOUT=10``.
 
 The parts of the name lead through the schema, and through the names that are there. A
-variable holds a value: what looks like a reference in it is none, and a credential is
-taken as it is.
+variable holds a value: what looks like a reference in it is none. A credential that looks
+like one is refused: it would be sent to the vendor.
 """
 
 from __future__ import annotations
@@ -15,16 +15,22 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ..providers.errors import ProviderConfigError
-from ..providers.secret import Secret
-from .document import Document, Path, Place, Source, label, one_of, printable, scalar_problem
-from .references import Expanded
+from ..providers.secret import Secret, scrub
+from .document import Document, Path, Place, Source, label, one_of, scalar_problem
+from .references import Expanded, References
 from .resolution import is_secret
+from .short_forms import lengthen
 from .yaml_source import parse_value
 
 PREFIX: Final = "AMAS_PROVIDERS__"
 """How the names of such variables begin."""
 
 _BETWEEN: Final = "__"
+_ALMOST: Final = ("AMAS_PROVIDERS_", "AMAS_PROVIDER_")
+_NO_REFERENCES: Final = (
+    "variables hold values, no references; put the key itself into the variable, or write the"
+    " reference into the file"
+)
 _NOTHING: Final = frozenset({"null", "Null", "NULL", "~"})
 _YAML: Final = ("[", "{", '"', "'")
 _TO_WORD: Final = str.maketrans("-.", "__")
@@ -111,11 +117,40 @@ def read_variables(environ: Mapping[str, str], section: Settable) -> Document | 
     # What sets a whole mapping goes first, and a single entry of it over that.
     for path, name in sorted(found, key=lambda each: (len(each[0]), each[1])):
         reader.put(path, name, environ[name])
+        lengthen(document)
     return document
 
 
+def misspelt(environ: Mapping[str, str], sections: Collection[str]) -> Document:
+    """Find variables that were meant as settings, and are none for an underscore.
+
+    Args:
+        environ: The variables.
+        sections: Names of the sections.
+
+    Returns:
+        A document with a warning for each.
+    """
+    document = Document(None)
+    for name, value in environ.items():
+        start = next((each for each in _ALMOST if name.upper().startswith(each)), None)
+        if start is None or name.upper().startswith(PREFIX) or not value.strip():
+            continue
+        rest = name[len(start) :]
+        if _BETWEEN in rest or rest.split("_")[0].lower() in sections:
+            text = f"is no setting, and not read; the names of settings begin with {PREFIX}"
+            document.warn((), f"{text}, and have two underscores between parts", place=_place(name))
+    return document
+
+
+def _shown(name: str) -> str:
+    """Return the name of a variable as it may be shown: somebody may have pasted a key into it."""
+    parts = name.split(_BETWEEN)
+    return _BETWEEN.join(label(scrub(part), named=index > 1) for index, part in enumerate(parts))
+
+
 def _source(name: str) -> Source:
-    return Source(f"${{{printable(name)}}}", lines=False)
+    return Source(f"${{{_shown(name)}}}", lines=False)
 
 
 def _place(name: str) -> Place:
@@ -186,7 +221,7 @@ class _Reader:
             wrong = f"${{{self._set[path]}}} sets the same; keep one"
             self._document.problem(path, wrong, place=_place(name))
             return
-        self._set[path] = printable(name)
+        self._set[path] = _shown(name)
         value = self._value(path, name, text)
         data = self._document.data
         for end in range(1, len(path)):
@@ -203,7 +238,7 @@ class _Reader:
             self._document.problem(path, wrong, place=_place(name))
             return None
         if is_secret(path):
-            return Secret(text)
+            return self._secret(text, path, name)
         text = text.strip()
         if text in _NOTHING:
             return None
@@ -216,7 +251,23 @@ class _Reader:
             self._document.problem(path, f"is no YAML: {error}", place=_place(name))
             return None
         self._document.take_notes(scratch, _source(name))
-        return _plain(value, path)
+        return self._plain(value, path, name)
+
+    def _plain(self, value: Any, path: Path, name: str) -> Any:
+        """Make secrets of credentials, and texts that are no references of the other texts."""
+        if isinstance(value, dict):
+            return {key: self._plain(item, (*path, key), name) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._plain(item, (*path, i), name) for i, item in enumerate(value)]
+        if isinstance(value, str):
+            return self._secret(value, path, name) if is_secret(path) else Expanded(value)
+        return value
+
+    def _secret(self, text: str, path: Path, name: str) -> Secret:
+        option = path[-2] == "options"
+        if References({}, {}, "").looks_like_reference(text, option=option):
+            self._document.problem(path, _NO_REFERENCES, place=_place(name))
+        return Secret(text)
 
     def _mark(self, path: Path, name: str) -> None:
         self._marked.add(path)
@@ -227,17 +278,6 @@ class _Reader:
         entries = value.items() if isinstance(value, dict) else ()
         for key, item in enumerate(value) if isinstance(value, list) else entries:
             self._mark_all(item, (*path, key), name)
-
-
-def _plain(value: Any, path: Path) -> Any:
-    """Make secrets of credentials, and texts that are no references of the other texts."""
-    if isinstance(value, dict):
-        return {key: _plain(item, (*path, key)) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item, (*path, index)) for index, item in enumerate(value)]
-    if isinstance(value, str):
-        return Secret(value) if is_secret(path) else Expanded(value)
-    return value
 
 
 def _word(name: str) -> str:

@@ -22,8 +22,9 @@ import yaml
 
 from ..providers.errors import ProviderConfigError
 from .document import Document, Path, dotted
-from .yaml_nodes import TAG, UNBRACES
+from .yaml_nodes import UNBRACES
 from .yaml_source import parse_yaml, shield
+from .yaml_trails import child_of, count_uses, end_of, name_of, reachable, trail_of
 
 _SAFE: Final = re.compile(r"[A-Za-z0-9:_-]+")
 _COMMENT: Final = re.compile(r"#[^\r\n]*")
@@ -34,6 +35,7 @@ _NO_TEXTS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n
 _LINE_END: Final = re.compile(r"\r?\n")
 _WIDE: Final = 1 << 16
 _ROOT: Final = "providers"
+_SHARED: Final = "is shared through an anchor (&, *, <<); write it out"
 # A row that makes a longer line gets a line for each of its fields.
 _LONGEST_LINE: Final = 100
 
@@ -77,12 +79,12 @@ class YamlText:
             ProviderConfigError: One of them is shared through an anchor, so it cannot be changed.
         """
         root = self._nodes()
-        uses = _uses(root)
+        uses = count_uses(root)
         text = self._text
-        trails = {path: _trail(root, (_ROOT, *path)) for path in values}
+        trails = {path: trail_of(root, (_ROOT, *path)) for path in values}
         for path, trail in sorted(trails.items(), key=lambda item: -item[1][-1].start_mark.index):
             if any(uses[id(each)] > 1 for each in trail):
-                raise self._refuse(path, "is shared through an anchor (&, *, <<); write it out")
+                raise self._refuse(path, _SHARED)
             node = trail[-1]
             begin, end = node.start_mark.index, node.end_mark.index
             end -= len(text[begin:end]) - len(text[begin:end].rstrip())  # of a block of lines
@@ -108,6 +110,7 @@ class YamlText:
         """
         if not isinstance(value, str) and self.has_own(path):
             raise self._refuse(path, "is there already")
+        self._require_unshared(path)
         expected = {_ROOT: copy.deepcopy(self.data)}
         _put(expected, (_ROOT, *path), value)
         with suppress(ProviderConfigError):
@@ -118,13 +121,20 @@ class YamlText:
         """Whether something is written at a place, rather than brought there by ``<<``."""
         return self._walk((_ROOT, *path))[-1] == ()
 
-    def has_outside(self, path: Path) -> bool:
-        """Whether something is written at the top level that has its place in ``providers``."""
-        return self._walk(path)[-1] == ()
-
     def _nodes(self) -> Any:
         # The parser in C counts in bytes; this one in characters.
         return yaml.compose(shield(self._text), Loader=yaml.SafeLoader)
+
+    def _require_unshared(self, path: Path) -> None:
+        """Refuse to add to what also stands elsewhere, where it would change, too."""
+        root = self._nodes()
+        uses = count_uses(root)
+        outside = reachable([value for key, value in root.value if name_of(key) != _ROOT])
+        node, rest = root, (_ROOT, *path)
+        while rest and (found := child_of(node, rest[0])) is not None:
+            (_, node), rest = found, rest[1:]
+            if uses[id(node)] > 1 or id(node) in outside:
+                raise self._refuse(path[: len(path) - len(rest)], _SHARED, at_key=True)
 
     def _inserted(self, path: Path, value: str | Row) -> str:
         """Put an entry on a line behind the last one of its mapping or list, or into its braces."""
@@ -137,8 +147,7 @@ class YamlText:
         if not isinstance(rest[0], int):
             entry = f"{key_text(rest[0])}: {entry}"
         if isinstance(node, yaml.CollectionNode) and node.flow_style:
-            at = node.end_mark.index - 1
-            return f"{self._text[:at]}{', ' if node.value else ''}{entry}{self._text[at:]}"
+            return self._in_braces(node, entry)
         step = _indents(self._text)[0]
         if isinstance(node, yaml.CollectionNode):
             column = node.start_mark.column
@@ -146,14 +155,30 @@ class YamlText:
         else:
             column = key.start_mark.column + step if key else 0
         lines = [entry] if isinstance(value, str) else _lines(rest, value, step, _is_open(node))
-        at = _end_of_line(self._text, _last(key, node))
+        at = _end_of_line(self._text, end_of(key, node))
         newline = ("\r\n" if "\r\n" in self._text else "\n") + " " * column
         return f"{self._text[:at]}{newline}{newline.join(lines)}{self._text[at:]}"
+
+    def _in_braces(self, node: yaml.CollectionNode, entry: str) -> str:
+        """Put an entry behind the last one in braces or brackets; on its own line if they end so."""
+        text, at = self._text, node.end_mark.index - 1
+        if not node.value:
+            return f"{text[:at]}{entry}{text[at:]}"
+        key, last = node.value[-1] if isinstance(node, yaml.MappingNode) else node.value[-1:] * 2
+        end = last.end_mark.index
+        line = _end_of_line(text, end)
+        if line > at:
+            return f"{text[:at]}, {entry}{text[at:]}"
+        comma = "" if text[end:].lstrip().startswith(",") else ","
+        begin = text[text.rfind("\n", 0, key.start_mark.index) + 1 :]
+        indent = begin[: len(begin) - len(begin.lstrip())]
+        newline = "\r\n" if text.startswith("\r", line) else "\n"
+        return f"{text[:end]}{comma}{text[end:line]}{newline}{indent}{entry}{text[line:]}"
 
     def _walk(self, path: Path) -> tuple[Any, Any, Path]:
         """Go as far as a path is written; return the last key and value, and the rest of it."""
         key, node, rest = None, self._nodes(), path
-        while rest and (found := _child(node, rest[0])) is not None:
+        while rest and (found := child_of(node, rest[0])) is not None:
             (key, node), rest = found, rest[1:]
         return key, node, rest
 
@@ -189,8 +214,8 @@ class YamlText:
         document.raise_problems()
         return content
 
-    def _refuse(self, path: Path, text: str) -> ProviderConfigError:
-        place = self.document.place(path)
+    def _refuse(self, path: Path, text: str, *, at_key: bool = False) -> ProviderConfigError:
+        place = self.document.place(path, at_key=at_key)
         return ProviderConfigError(
             f"{self._name}:{place.line}:{place.column}: {dotted(path)}: {text}"
         )
@@ -225,75 +250,6 @@ def _is_open(node: Any) -> bool:
     """Tell whether the last entry of a mapping is one of several lines."""
     last = node.value[-1][1] if isinstance(node, yaml.MappingNode) and node.value else None
     return isinstance(last, yaml.MappingNode) and not last.flow_style
-
-
-def _entries(node: yaml.MappingNode) -> list[tuple[Any, Any]]:
-    """Return the entries that a mapping has in effect: its own, then what ``<<`` brings."""
-    found: dict[Any, tuple[Any, Any]] = {}
-    seen: set[int] = set()
-    left: list[yaml.Node] = [node]
-    while left:
-        each = left.pop()
-        if id(each) in seen or not isinstance(each, yaml.MappingNode):
-            continue
-        seen.add(id(each))
-        merged: list[yaml.Node] = []
-        for key, value in each.value:
-            if key.tag == TAG + "merge":
-                merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
-            else:
-                found.setdefault(_name(key), (key, value))
-        left += reversed(merged)
-    return list(found.values())
-
-
-def _uses(root: yaml.Node) -> Counter[int]:
-    """Count by how many places each node is used."""
-    uses: Counter[int] = Counter()
-    left = [root]
-    while left:
-        node = left.pop()
-        inner = node.value if isinstance(node, yaml.SequenceNode) else ()
-        if isinstance(node, yaml.MappingNode):
-            inner = [each for entry in _entries(node) for each in entry]
-        for child in inner:
-            uses[id(child)] += 1
-            if uses[id(child)] == 1:
-                left.append(child)
-    return uses
-
-
-def _trail(node: Any, path: Path) -> list[Any]:
-    """Return the nodes on the way to a value that is there, the value last."""
-    trail = []
-    for part in path:
-        if isinstance(part, int):
-            node = node.value[part]
-        else:
-            node = next(value for key, value in _entries(node) if _name(key) == part)
-        trail.append(node)
-    return trail
-
-
-def _name(key: yaml.Node) -> Any:
-    return key.value.translate(UNBRACES) if isinstance(key, yaml.ScalarNode) else id(key)
-
-
-def _child(node: Any, part: str | int) -> tuple[Any, Any] | None:
-    """Return the key and the value of an entry of a mapping, or an item of a list, if it is there."""
-    if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-        return (None, node.value[part]) if part < len(node.value) else None
-    entries = node.value if isinstance(node, yaml.MappingNode) else ()
-    return next((entry for entry in entries if _name(entry[0]) == part), None)
-
-
-def _last(key: Any, node: Any) -> int:
-    """Return where the last thing of a node ends; that of its key, if nothing is written there."""
-    while isinstance(node, yaml.CollectionNode) and not node.flow_style:
-        last = node.value[-1]
-        key, node = last if isinstance(last, tuple) else (key, last)
-    begin, end = node.start_mark.index, node.end_mark.index
-    return int(end if end > begin or key is None else key.end_mark.index)
 
 
 def _end_of_line(text: str, at: int) -> int:

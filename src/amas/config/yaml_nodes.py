@@ -13,6 +13,7 @@ from typing import Any, Final
 import yaml
 
 from .document import MAX_DEPTH, MAX_NODES, Document, Path, Place, label, scalar_problem
+from .syntax import nearly_a_mapping
 
 # In `{api_key: ${KEY}}` YAML takes the reference for a mapping. While it is parsed, the braces
 # of references are these two characters of nobody, so that every column stays what it is.
@@ -114,10 +115,12 @@ class Converter:
         """Add the entries of a mapping that are not there yet: its own, then the merged ones."""
         seen: dict[str, Place] = {}
         merged: list[yaml.Node] = []
-        for key, value in node.value:
+        for index, (key, value) in enumerate(node.value):
             place = place_of(key.start_mark)
             if key.tag == TAG + "merge":
                 merged.append(value)
+                continue
+            if node.flow_style and self._is_slip(node.value[max(index - 1, 0) : index + 1], path):
                 continue
             name = self._key(key, path, place)
             if name in seen:
@@ -127,12 +130,30 @@ class Converter:
                 if name not in result:
                     where = (*path, name)
                     # Where nothing is written, the parsers differ in where it begins.
-                    empty = isinstance(value, yaml.ScalarNode) and not (value.value or value.style)
-                    begin = place if empty else place_of(value.start_mark)
+                    begin = place if _is_empty(value) else place_of(value.start_mark)
                     self._document.mark(where, key=place, value=begin)
                     result[name] = self.convert(value, where)
         for source in merged:
             self._merge(result, source, path)
+
+    def _is_slip(self, entries: list[tuple[yaml.Node, yaml.Node]], path: Path) -> bool:
+        """Report the last of one or two entries in braces if it lacks its value by a slip."""
+        key, value = entries[-1]
+        if not isinstance(key, yaml.ScalarNode) or key.style or not _is_empty(value):
+            return False
+        before = entries[-2] if entries[1:] else None
+        if before and (text := _decimals(key, *before)):
+            self._document.problem((*path, before[0].value), text, place=place_of(key.start_mark))
+            return True
+        found = nearly_a_mapping(key.value)
+        if found is None:
+            return False
+        place = place_of(key.start_mark)
+        at = Place(place.line, place.column + found[0])
+        # Only the name: what follows it may be a secret.
+        name = re.split(r"[\s:=\uff1a]", key.value)[0]
+        self._document.problem((*path, name), found[1], place=at)
+        return True
 
     def _merge(self, result: dict[str, Any], source: yaml.Node, path: Path) -> None:
         """Add what ``<<: *anchor`` or ``<<: [*one, *other]`` brings."""
@@ -181,6 +202,24 @@ class Converter:
 
     def _forbid_tag(self, path: Path, place: Place) -> None:
         self._document.problem(path, _NO_TAGS, place=place)
+
+
+def _is_empty(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and not (node.value or node.style)
+
+
+def _decimals(key: yaml.ScalarNode, name: yaml.Node, number: yaml.Node) -> str | None:
+    """Say what is wrong if a key without a value is what a comma has cut off a number."""
+    parts = (number, key)
+    if not isinstance(name, yaml.ScalarNode) or not all(_is_plain_number(part) for part in parts):
+        return None
+    written = f"{number.value}.{key.value}"
+    return f"a comma ends a value in braces; decimals take a point: write {written}"
+
+
+def _is_plain_number(node: yaml.Node) -> bool:
+    plain = isinstance(node, yaml.ScalarNode) and not node.style
+    return plain and re.fullmatch(r"-?[0-9]{1,9}", node.value) is not None
 
 
 def _number(text: str, kind: str) -> str | int | float:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import yaml
 
 from ..providers.errors import ProviderConfigError
+from .beside import NAMES, report_beside
 from .document import MAX_DEPTH, START, Document, Path, Place, label
 from .files import read_regular
 from .syntax import LINE_BREAK, explain
@@ -178,6 +179,7 @@ def _check_depth(text: str, document: Document) -> None:
 def _section(root: yaml.MappingNode, document: Document) -> tuple[yaml.Node, yaml.Node]:
     names = [key.value for key, _ in root.value if key.tag == TAG + "str"]
     found = [(key, value) for key, value in root.value if key.value == "providers"]
+    _check_beside(root, document)
     if not found:
         near = document.nearest("providers", names)
         hint = "begin with it, and put `llm:` and your providers below it"
@@ -193,7 +195,7 @@ def _section(root: yaml.MappingNode, document: Document) -> tuple[yaml.Node, yam
 
 
 def _check_indentation(root: yaml.MappingNode, document: Document, *, empty: bool) -> None:
-    """Find lines beside the section that were meant to stand in it."""
+    """Find lines beside the section that are not where they look to be."""
     for key, _ in root.value:
         place = place_of(key.start_mark)
         if not isinstance(key, yaml.ScalarNode) or key.style:
@@ -206,5 +208,22 @@ def _check_indentation(root: yaml.MappingNode, document: Document, *, empty: boo
             document.warn((), text)
 
 
-def _no_section(text: str, document: Document) -> NoSectionError:
-    return NoSectionError(problems=document.fatal(text, START).problems)
+def _check_beside(root: yaml.MappingNode, document: Document) -> None:
+    """Find entries beside the section that were meant to stand in it."""
+    for key, value in root.value:
+        if isinstance(key, yaml.ScalarNode) and key.value in NAMES:
+            report_beside(key.value, _plain(value), document, place_of(key.start_mark))
+
+
+def _plain(node: yaml.Node) -> Any:
+    """Return the data of a node beside the section, whose mistakes are nobody's concern here."""
+    try:
+        return Converter(Document(None)).convert(node, ())
+    except ProviderConfigError:
+        return None
+
+
+def _no_section(text: str, document: Document) -> ProviderConfigError:
+    error = document.fatal(text, START)
+    # With another problem the section is not just missing: it was meant to be there.
+    return error if error.problems[1:] else NoSectionError(problems=error.problems)

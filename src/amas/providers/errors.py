@@ -10,7 +10,7 @@
     ├── ProviderTimeoutError           no answer in time
     ├── ProviderConnectionError        never reached: refused, DNS, TLS, reset
     ├── ProviderUnavailableError       408, 5xx, 529, or an answer that cannot be read
-    │   └── BadResponseError           an answer that fails a check asked for by configuration
+    │   └── BadResponseError           an answer that fails a check, or is none; code that is wrong
     ├── InvalidRequestError            400, 422: the caller's mistake
     │   ├── UnsupportedError           the model cannot do what is asked: tools, a JSON schema, …
     │   ├── ContextWindowExceededError the prompt is too long for the model
@@ -39,8 +39,21 @@ from .types import Attempt, Outcome
 
 def suggestion(name: object, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the nearest known name; nothing if none is near."""
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    close = nearest(str(name), known)
+    return f" (did you mean {close!r}?)" if close else ""
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the known name that was probably meant, in whichever case; None if none is near.
+
+    Args:
+        name: What was said.
+        known: What could be meant.
+        cutoff: How near it has to be, from 0 to 1.
+    """
+    folded = {item.casefold(): item for item in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=cutoff)
+    return folded[close[0]] if close else None
 
 
 class ProviderError(Exception):
@@ -146,7 +159,11 @@ class ProviderUnavailableError(ProviderError):
 
 
 class BadResponseError(ProviderUnavailableError):
-    """An answer came, and fails a response check that the configuration asks for."""
+    """An answer fails a check that the configuration asks for, or the provider's code is wrong.
+
+    Its code is wrong where it raises a ``TypeError``, ``KeyError`` or the like, or returns
+    something that is no answer: asking it again would not help.
+    """
 
     outcome = Outcome.BAD_RESPONSE
 

@@ -178,7 +178,7 @@ class GenerationResult(TypedDict):
     ``tokens_used`` is ``usage["total_tokens"]``, or 0 when the upstream counted
     nothing (then ``usage`` is None). ``cost_usd`` is None when the price is not
     known, never 0 for unknown. ``attempts`` has one record per upstream request,
-    the answering one last.
+    the answering one last. ``alias`` is there if a call named one instead of a model.
     """
 
     content: str
@@ -194,6 +194,7 @@ class GenerationResult(TypedDict):
     request_id: str | None
     attempts: list[Attempt]
     dropped_params: list[str]
+    alias: NotRequired[str]
 
 
 class EmbeddingResult(TypedDict):

@@ -34,6 +34,8 @@ from amas.providers.observability.report.wording import (
     span,
 )
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 END = datetime(2026, 11, 24, 6, tzinfo=UTC)
 DAY = timedelta(days=1)
 

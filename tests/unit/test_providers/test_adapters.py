@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from amas.providers import ProviderConfig, ProviderManager
 from amas.providers.base.factory import check_options, find_factory, make_provider
 from amas.providers.base.options import OptionsError, parse_options
-from amas.providers.errors import ProviderConfigError
+from amas.providers.errors import AllProvidersFailedError, ProviderConfigError
 from amas.providers.manager.discovery import read_configuration
 from amas.providers.security.sandbox import inspection
 from amas.providers.security.sandbox.provider import SandboxedProvider
@@ -60,6 +60,39 @@ MODULE = """
                 raise KeyError("of its own {braces}")
 
 
+    class Buggy(Acme):
+        Options = None
+
+        async def generate(self, prompt, **kwargs):
+            return {"content": self.text_of({})}
+
+        def text_of(self, data):
+            return data["txt"]
+
+
+    class Half(BaseProvider):
+        async def _set_up(self): ...
+        async def _tear_down(self): ...
+
+
+    class Plain(Buggy):
+        def generate(self, prompt, **kwargs):
+            return {"content": "x"}
+
+
+    class Whole(Buggy):
+        async def stream(self, prompt, **kwargs):
+            return []
+
+
+    class Alone(Buggy):
+        def __init__(self): ...
+
+
+    async def later(config):
+        return Acme(config)
+
+
     class Other: ...
 
 
@@ -76,6 +109,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "acme_ends": "import os; os._exit(3)",
         "acme_hangs": "while True: pass",
         "acme_needs": "import acme_that_is_gone",
+        "acme_exits": "raise SystemExit('no licence')",
     }.items():
         (tmp_path / f"{name}.py").write_text(dedent(text))
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -142,7 +176,16 @@ def test_each_mistake_in_adapter_has_its_place_and_a_way_out(folder: Path, isola
         "acme_llm:Acne": "module 'acme_llm' has no 'Acne' (did you mean 'Acme'?)",
         "acme_llm:Other": "it is no ProviderBase; derive it from amas.providers.BaseProvider",
         "acme_llm:NUMBER": "it is a int, and makes no provider",
-        "acme_boom:X": "RuntimeError: no licence",
+        "acme_llm:Half": "not complete; add `async def _probe`, `async def generate`",
+        "acme_llm:Plain": "its generate is awaited, and is not async; write `async def generate`",
+        "acme_llm:Whole": "its stream returns, and is to be iterated; `yield` the pieces in it",
+        "acme_llm:Alone": "it makes no provider when it is called with a ProviderConfig; name a",
+        "acme_llm:later": "it makes no provider when it is called with a ProviderConfig; name a",
+        "os:getcwd": "it makes no provider when it is called with a ProviderConfig; name a class",
+        "acme_llm.py:Acme": "it is no name of a module; write acme_llm:Acme, without .py",
+        "nope:Nope": "there is no module 'nope'; install",
+        "acme_boom:X": "RuntimeError: no licence (acme_boom.py:1 in <module>)",
+        "acme_exits:X": "SystemExit: no licence (acme_exits.py:1 in <module>)",
         "acme_needs:X": "ModuleNotFoundError: No module named 'acme_that_is_gone'",
     }
     if isolation == "process":  # the words are the same, and each takes a process
@@ -154,8 +197,23 @@ def test_each_mistake_in_adapter_has_its_place_and_a_way_out(folder: Path, isola
     found = problems(folder, rows)
     assert len(found) == len(wrong)
     for number, (line, (where, what)) in enumerate(zip(found, wrong.items(), strict=True)):
-        assert line.startswith(f"{number + 3}:19: providers.llm.p{number}.adapter: {where!r}")
+        column = 18 + len(str(number))
+        assert line.startswith(f"{number + 3}:{column}: providers.llm.p{number}.adapter: {where!r}")
         assert what in line
+
+
+@pytest.mark.parametrize("isolation", ["process", "none"])
+async def test_a_mistake_in_an_adapter_has_its_place_and_is_made_once(isolation: str) -> None:
+    """File, line and function of the adapter; asking it again would not help."""
+    row = {"adapter": "acme_llm:Buggy", "isolation": isolation}
+    async with ProviderManager.from_config({"providers": {"llm": {"acme": row}}}) as manager:
+        with pytest.raises(AllProvidersFailedError) as raised:
+            await manager.generate("hi")
+    line = dedent(MODULE).splitlines().index('        return data["txt"]') + 1
+    assert [error.message for error in raised.value.errors] == [
+        f"unexpected KeyError: 'txt' (acme_llm.py:{line} in text_of)"
+    ]
+    assert raised.value.attempts[0]["outcome"] == "bad_response"
 
 
 @pytest.mark.parametrize("isolation", ["process", "none"])

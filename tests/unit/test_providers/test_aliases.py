@@ -29,7 +29,7 @@ from amas.providers.errors import (
     ProviderConfigError,
     ProviderUnavailableError,
 )
-from amas.providers.manager import lifecycle
+from amas.providers.manager import lifecycle, missed_aliases
 from amas.providers.manager.discovery import read_settings
 from amas.providers.manager.host_providers import Crew
 from amas.providers.observability.audit.records import keep_nothing, to_record
@@ -167,6 +167,71 @@ async def test_a_model_may_have_slashes_and_a_provider_dots() -> None:
     manager = ProviderManager(models=models, providers=[provider])
     await manager.generate("hi", model="fast")
     assert provider.calls[0].kwargs == {"model": "vendor/model:free"}
+
+
+# --- names that miss an alias -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["fsat", "FAST", "fasr", "fastt", "fst"])
+async def test_a_misspelt_alias_is_no_model_of_whoever_comes_first(name: str) -> None:
+    """Nobody is asked, a stream neither; the error has the alias, and how a model would be named."""
+    house = House()
+    for _ in range(2):
+        with pytest.raises(InvalidRequestError) as raised:
+            await house.manager.generate("hi", model=name)
+        assert raised.value.message == (
+            f"there is no alias or configured model '{name}'; did you mean 'fast'? A model of that"
+            f" very name is asked for as PROVIDER/{name}"
+        )
+    with pytest.raises(InvalidRequestError):
+        _ = [chunk async for chunk in house.manager.stream("hi", model=name)]
+    assert house.asked() == ""
+    assert (await house.manager.generate("hi", model=f"c/{name}"))["provider"] == "c"
+
+
+async def test_a_model_that_is_configured_is_not_taken_for_a_misspelt_alias() -> None:
+    """Of a provider, by itself or behind a prefix, for embeddings, or in a chain."""
+    house = House({"fast": ["b/fart"]})
+    for name, model in {"own": "fest", "prefixed": "groq/fist"}.items():
+        await house.manager.register_provider(FakeProvider(name, model=model))
+    embeds = FakeProvider("embeds")
+    embeds.config = replace(embeds.config, embedding_model="last")
+    await house.manager.register_provider(embeds)
+    for model in ("fest", "fist", "last", "fart"):
+        assert house.manager._request("hi", {"model": model}).model == model
+    with pytest.raises(InvalidRequestError):
+        house.manager._request("hi", {"model": "fost"})
+
+
+async def test_a_provider_that_is_named_may_have_a_model_of_a_near_name() -> None:
+    """The call says in full whom it asks; but in other letters the alias itself is meant."""
+    house = House()
+    await house.manager.generate("hi", model="fasts", provider="c")
+    assert house.c.calls[0].kwargs == {"model": "fasts"}
+    with pytest.raises(InvalidRequestError, match="did you mean 'fast'"):
+        await house.manager.generate("hi", model="Fast", provider="c")
+
+
+async def test_what_is_remembered_of_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that passes on what its users type keeps its memory."""
+    monkeypatch.setattr(missed_aliases, "_MOST_REMEMBERED", 3)
+    house = House()
+    for number in range(8):
+        house.manager._request("hi", {"model": f"other-{number}"})
+    assert len(house.manager._missed._meant) <= 3
+
+
+async def test_a_provider_alone_means_its_own_model_as_in_a_chain() -> None:
+    """It is asked first, and the others stand in; with a provider named it is a model's name."""
+    house = House()
+    result = await house.manager.generate("hi", model="c")
+    assert (result["provider"], result["model"]) == ("c", "m-c")
+    assert house.c.calls[0].kwargs == {}
+    fail(house.c)
+    assert (await house.manager.generate("hi", model="c"))["provider"] == "a"
+    await house.manager.generate("hi", model="c", provider="b")
+    await house.manager.generate("hi", model="c/x", provider="b")
+    assert [call.kwargs for call in house.b.calls] == [{"model": "c"}, {"model": "c/x"}]
 
 
 # --- what else the call says ------------------------------------------------------------------------
@@ -453,6 +518,10 @@ MISTAKES = [
     ("fast: [openai/]", 12, "fast.chain[0]", "must be provider/model"),
     ("fast: [/gpt]", 12, "fast.chain[0]", "must be provider/model"),
     ("fast: [openai/a?b]", 12, "fast.chain[0]", "must be the name of a model"),
+    ("fast: ['openai/ gpt']", 12, "fast.chain[0]", "without blanks"),
+    ("fast: [local, OpenAI]", 19, "fast.chain[1]", "did you mean 'openai'?"),
+    ("{fast: [slow], slow: [local]}", 13, "fast.chain[0]", "an alias cannot name one"),
+    ("{fast: [slow/x], slow: [local]}", 13, "fast.chain[0]", "'slow' is an alias"),
     ("fast: [3]", 12, "fast.chain[0]", "write it in quotes"),
     ('fast: ["${NO_SUCH}", local]', 12, "fast.chain[0]", "${NO_SUCH} is not set"),
     ("fast: []", 11, "fast.chain", "names nobody; write for example `chain: [groq/"),
@@ -466,6 +535,7 @@ MISTAKES = [
     ("s: {chain: [local], strategy: fastets}", 35, "s.strategy", "did you mean 'fastest'?"),
     ("s: {chain: [local], params: {temprature: 1}}", 33, "s.params", "mean 'temperature'?"),
     ("s: {chain: [local], params: {api_base: x}}", 33, "s.params", "may not have 'api_base'"),
+    ("s: {chain: [local], params: {temperature: hot}}", 47, "s.params.temperature", "not a text;"),
     ("s: {chain: [local], params: [1]}", 33, "s.params", "must be a mapping"),
 ]
 
@@ -531,6 +601,31 @@ async def test_a_reload_takes_aliases_over_at_once(tmp_path: Path) -> None:
     assert manager.models == {"fast": ["two", "one"], "new": ["one"]}
     assert before.alias is not None  # a call that runs goes on as it began
     assert dict(before.alias.models) == {"one": "x"}
+    await manager.shutdown()
+
+
+async def test_an_alias_that_a_reload_removes_is_no_model(tmp_path: Path) -> None:
+    """Who asked nobody but its chain does not come to ask anybody, unless it is a model now."""
+    path = tmp_path / "c.yaml"
+
+    async def reload(content: Mapping[str, Any]) -> None:
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+        await manager.reload()
+
+    path.write_text(yaml.safe_dump(document({"smart": ["one"], "fast": ["two"]})))
+    manager = ProviderManager.from_config(path)
+    await reload(document({"fast": ["two"]}))
+    for provider in (None, "one"):
+        with pytest.raises(InvalidRequestError, match="'smart' is no alias any more; take another"):
+            manager._request("hi", {"model": "smart"}, provider=provider)
+    await reload(document({}))
+    with pytest.raises(InvalidRequestError, match="'fast' is no alias any more"):
+        manager._request("hi", {"model": "fast"})
+    changed = document({"fast": ["two"]})
+    changed["providers"]["llm"]["one"] = {"provider": "local", "model": "smart"}
+    await reload(changed)
+    assert manager._request("hi", {"model": "smart"}).model == "smart"
+    assert manager._request("hi", {"model": "fast"}).alias is not None
     await manager.shutdown()
 
 

@@ -173,7 +173,7 @@ providers:
   security: {{master_key: ["${{M}}", "{KEY}"]}}
   llm:
     a: {{proxy: "http://u:{KEY}@h", options: {{client_secret: "{KEY}", my_token: "${{T}}"}}}}
-    b: {{proxy: "http://h", api_key: "enc:v1:x", base_url: "https://u:{KEY}@h/v1?key={KEY}"}}
+    b: {{proxy: "http://h", api_key: "enc:v1:shown", base_url: "https://u:{KEY}@h/v1?key={KEY}"}}
 """
     Path("c.yaml").write_text(text)
     configuration = read_configuration(Path("c.yaml"), {}, resolved=False)
@@ -185,9 +185,31 @@ providers:
         "providers.llm.a.options.client_secret": "***",
         "providers.llm.a.options.my_token": "${T}",
         "providers.llm.b.proxy": "http://h",
-        "providers.llm.b.api_key": "enc:v1:x",
+        "providers.llm.b.api_key": "enc:v1:shown",
         "providers.llm.b.base_url": "https://***@h/v1?key=***",
     }
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("show",), ("show", "--json"), ("show", "--resolved"), ("diff", "d.yaml"), ("validate",)],
+)
+def test_a_key_in_the_place_of_a_name_is_masked(words: tuple[str, ...], fake_key: str) -> None:
+    """Names of providers, aliases, callers, options are shown but for what looks like a key."""
+    text = f"""
+providers:
+  security: {{access: {{"{fake_key}": {{max_tokens: 10}}}}}}
+  llm: {{"{fake_key}": {{provider: openai, options: {{x: {{"{fake_key}": [{{"{fake_key}": 10}}]}}}}}}}}
+  models: {{"{fake_key}-x": {{chain: ["{fake_key}"], params: {{n: 10}}}}}}
+"""
+    Path("c.yaml").write_text(text)
+    Path("d.yaml").write_text(text.replace("10", "20"))
+    done = run("config", *words)
+    assert fake_key not in done.out + done.err
+    assert words == ("validate",) or "***" in done.out
+    if words[0] == "diff":
+        assert "providers.security.access.***.max_tokens: 10 -> 20" in done.out
+        assert 'providers.llm.***.options.x.***: [{"***": 10}] -> [{"***": 20}]' in done.out
 
 
 def test_diff_shows_what_differs_in_effect() -> None:
@@ -221,12 +243,43 @@ def test_diff_compares_environments() -> None:
     assert run("config", "diff", "d.yaml").code == 0
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["c.yaml", "d.yaml"],
+        ["d.yaml", "-c", "c.yaml"],
+        ["c.yaml", "--environment", "prod"],
+        ["--environment", "prod", "-c", "c.yaml"],
+        ["c.yaml", "c.yaml", "--environment", "prod"],
+    ],
+    ids=" ".join,
+)
+def test_diff_takes_its_files_by_place_or_by_option(words: list[str]) -> None:
+    """Both files may simply follow the command, as with diff; or --config names the first."""
+    Path("d.yaml").write_text(MAIN.replace("max_retries: 1", "max_retries: 2"))
+    Path("c.prod.yaml").write_text("providers:\n  llm: {openai: {max_retries: 2}}\n")
+    result = CliRunner().invoke(app, ["config", "diff", *words], env=ENVIRON)
+    assert result.stdout == "providers.llm.openai.max_retries: 1 -> 2\n", result.stderr
+    assert result.exit_code == 1
+
+
 @pytest.mark.parametrize("arguments", [[], ["no.yaml"], ["--environment", "../x"]])
 def test_diff_of_what_cannot_be_read_is_an_error(arguments: list[str]) -> None:
     """As with diff, 1 means a difference and 2 that nothing could be compared."""
     done = run("config", "diff", *arguments)
     assert (done.code, done.out) == (2, "")
     assert done.err
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [("prd", "there is c.prod.yaml"), ("nowhere", "there is no c.nowhere.yaml; make it")],
+)
+def test_diff_with_an_environment_without_overlay_is_an_error(environment: str, words: str) -> None:
+    """That nothing differs would be no answer to a misspelt name."""
+    done = run("config", "diff", "--environment", environment)
+    assert (done.code, done.out) == (2, "")
+    assert words in done.err
 
 
 # --- keys -----------------------------------------------------------------------------------------
@@ -282,6 +335,20 @@ def test_encrypting_leaves_other_files_and_names_them() -> None:
         "team/base.yaml:7:23: providers.llm.openai.api_key stands there as plain text" in done.err
     )
     assert Path("team/base.yaml").read_text() == BASE
+
+
+def test_the_name_of_a_variable_is_no_key_to_be_sealed() -> None:
+    """What names a variable in another tool's way is broken, and said to be written as ours."""
+    master = generate()
+    row = "{provider: openai, api_key: "
+    text = (
+        f"providers:\n  llm:\n    a: {row}A_KEY}}\n    b: {row}$(B_TOKEN)}}\n    c: {row}{KEY}}}\n"
+    )
+    Path("c.yaml").write_text(text)
+    done = run("keys", "encrypt", AMAS_MASTER_KEY=master.get_secret_value())
+    assert "a.api_key: is left: this is no key but a variable; write it as ${A_KEY}" in done.err
+    assert "b.api_key: is left: this is no key but a variable; write it as ${B_TOKEN}" in done.err
+    assert Path("c.yaml").read_text().startswith(text.partition(KEY)[0] + '"enc:v1:')
 
 
 def test_a_master_key_that_other_files_need_is_kept() -> None:

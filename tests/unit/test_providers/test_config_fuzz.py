@@ -44,7 +44,7 @@ from amas.providers.errors import ProviderConfigError
 
 SEED = 20_261_119
 # `make chaos` asks for ten thousand.
-ROUNDS = int(os.environ.get("AMAS_FUZZ_ROUNDS", "2500"))
+ROUNDS = int(os.environ.get("AMAS_FUZZ_ROUNDS", "1200"))
 
 PLANTED = "sk-" + "planted" * 5
 OPAQUE = "OpaquePlanted" * 3  # no vendor's shape: only its place says that it is a key

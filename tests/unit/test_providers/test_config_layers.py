@@ -339,7 +339,7 @@ def test_what_a_variable_holds_is_a_value() -> None:
         AMAS_PROVIDERS__LLM__A__MODEL="${HOME}",
         AMAS_PROVIDERS__LLM__A__BASE_URL="http://h/${X",
         AMAS_PROVIDERS__LLM__A__EMBEDDING_MODEL="7",
-        AMAS_PROVIDERS__LLM__A__OPTIONS='{api_version: "${V}", my_secret: "file:x"}',
+        AMAS_PROVIDERS__LLM__A__OPTIONS='{api_version: "${V}", my_secret: "os.environ/X_Y"}',
         AMAS_PROVIDERS__LLM__A__API_KEY="[file:" + KEY,
         AMAS_PROVIDERS__SECURITY__MASTER_KEY="{" + KEY,
     )

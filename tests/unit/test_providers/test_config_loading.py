@@ -362,6 +362,14 @@ def test_a_mapping_may_have_the_enumerations_themselves() -> None:
     assert config.api_keys == (Secret(KEY), Secret(KEY + "2"))
 
 
+@pytest.mark.parametrize("number", ["1e3", "1000.0", "${N}"])
+def test_a_whole_number_may_be_written_as_a_decimal(tmp_path: Path, number: str) -> None:
+    """As JSON has it, 1e3 and 1000.0 are 1000, also from a variable."""
+    text = f"providers:\n  llm:\n    a: {{provider: openai, rpm: {number}, max_queue: {number}}}\n"
+    row = load(tmp_path, text, environ={"N": "1e3"}).llm["a"]
+    assert (repr(row.rpm), repr(row.max_queue)) == ("1000", "1000")
+
+
 def test_an_empty_list_of_checks_is_not_the_managers() -> None:
     """A provider can say that its answers are not checked, whatever the manager's default."""
     configs = load_settings(llm(a={"response_checks": []}, b={})).provider_configs()

@@ -10,9 +10,12 @@ import pytest
 import yaml
 
 from amas.config import yaml_source
+from amas.config.document import describe
 from amas.config.json_schema import document_schema
 from amas.config.provider_settings import load_settings
 from amas.providers.errors import ProviderConfigError
+
+pytestmark = pytest.mark.usefixtures("uncovered")
 
 OPENAI = "  llm:\n    openai: {api_key: none}\n"
 
@@ -128,7 +131,7 @@ MISTAKES = [
     ),
     (
         manager("policy: {auth: {failover: maybe}}"),
-        *(3, 31, "manager.policy.auth.failover", "must be no, yes or larger_window, not 'maybe'"),
+        *(3, 31, "manager.policy.auth.failover", "must be no, yes or larger_window, not this"),
     ),
     (
         manager("policy: {auth: {failover: larger_windw}}"),
@@ -533,6 +536,87 @@ def test_a_schema_refuses_every_mistake_that_it_can_see(tmp_path: Path) -> None:
             unseen += problems_of(tmp_path / "c.yaml", text)
     assert 0 < len(unseen) < 12
     assert not [text for text in unseen if not any(part in text for part in BEYOND_A_SCHEMA)]
+
+
+PASTED = "hunter2-Pass"  # of no shape that a key has
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase"),
+    [
+        (openai(f"{{timeout: 3, api_key:{PASTED}}}"), "openai.api_key: a space is missing"),
+        (openai(f"{{options: {{token:{PASTED}}}}}"), "options.token: a space is missing"),
+        (openai(f"{{options: {{a: [{{secret={PASTED}}}]}}}}"), "a[0].secret: this is `=` where"),
+        (openai(f"api_key:{PASTED}:"), "openai.api_key:\u2026: a space is missing"),
+        (openai(f"? api_key = {PASTED}"), "openai.api_key:\u2026: this is `=` where"),
+        (security(f"{{master_key:{PASTED}}}"), "security.master_key: a space is missing"),
+        (manager(f"strategy: {PASTED}"), "not this text"),
+        (manager(f"deadline: {PASTED}"), "not this text"),
+        (openai(f"enabled: {PASTED}"), "not this text"),
+        (openai(f"rpm: {PASTED}"), "not this text"),
+        (openai(f"health_probe: {PASTED}"), "not this text"),
+        (openai(f"capabilities: [{PASTED}]"), "not this text"),
+        (openai(f"price: {{input: {PASTED}, output: 1}}"), "not this text"),
+    ],
+)
+def test_what_may_be_a_secret_is_not_repeated(
+    tmp_path: Path, loader: str, text: str, phrase: str
+) -> None:
+    """Neither behind a colon that lacks its space, nor as the value of a field that takes no text."""
+    (problem,) = problems_of(tmp_path / "c.yaml", text)
+    assert phrase in problem
+    assert PASTED not in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        *((text, repr(text)) for text in ("ten", "1,5", "10 min", "-3", "2m", "50%", "Yes", "")),
+        *((text, "this text") for text in ("tenfold", "7up-Pass", "1a2b3c", "3 blind mice")),
+        ("1" * 25, "this text"),
+    ],
+)
+def test_a_text_is_repeated_where_it_looks_like_a_number_or_a_truth_value(
+    text: str, shown: str
+) -> None:
+    """That is what people write by mistake; anything else may be a secret."""
+    assert describe(text) == shown
+    assert describe("fastets", near=True) == "'fastets'"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'options: {"a:b": , "c=d": }',
+        "options: {http://h/a: }",
+        "options: {a: 1, '5': , b: x, 6x: }",
+        "options:\n        a:b:\n        c=d:",
+    ],
+)
+def test_keys_with_colons_that_are_meant_so_load(tmp_path: Path, loader: str, line: str) -> None:
+    """In quotes, as an address, or with a colon of their own, keys may have any character."""
+    path = tmp_path / "c.yaml"
+    path.write_text(openai(line))
+    assert load_settings(path, environ={}).llm["openai"].options
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("a: [x, #y]\n", "4:14"),
+        ("a: {b: 'it''s #1', c: [#y]}\n", "4:30"),
+        ("a: {b: x, #c}\n      timeout: 1\n", "4:17"),
+        ('a: {b: "x #y", c: 1\n', None),
+        ("a: {b: x,  # why\n", None),
+    ],
+)
+def test_a_bracket_that_a_comment_has_swallowed_is_found(
+    tmp_path: Path, loader: str, text: str, place: str | None
+) -> None:
+    """The parser notices it lines below; another mistake in brackets is not taken for it."""
+    (problem,) = problems_of(tmp_path / "c.yaml", openai(text))
+    assert ("this `#` begins a comment" in problem) is (place is not None)
+    assert f":{place or ''}" in problem
 
 
 @pytest.mark.parametrize("escape", ["\\q", "\\ud800", "\\U00110000"])

@@ -21,6 +21,8 @@ from amas.providers.errors import ProviderConfigError
 from amas.providers.llm.catalog import load_catalog
 from amas.providers.llm.litellm_provider import LiteLLMProvider
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 KEYLIKE = "sk-" + "planted" * 5
 ENVIRON = {"OPENAI_API_KEY": "sk-" + "x" * 20, "WORD": "fast"}
 VALIDATOR = jsonschema.Draft7Validator(document_schema())
@@ -169,9 +171,9 @@ MISTAKES = [
     Mistake("a price without its output", row("price: {input: 0.15}"), "4:7", "is missing", "write for example `output: 0.6`", SEEN),
     Mistake("a price as a number", row("price: 0.15"), "4:14", "must be a mapping, not a number", "write `key: value` lines below it, such as `input: …", SEEN),
     Mistake("an unknown capability", row("capabilities: [streaming]"), "4:22", "must be stream, tools, json_object, json_schem", "did you mean 'stream'?", SEEN),
-    Mistake("an unknown probe", row("health_probe: cheap"), "4:21", "must be free, paid or off, not 'cheap'", 'write for example `health_probe: "free"`', SEEN),
+    Mistake("an unknown probe", row("health_probe: cheap"), "4:21", "must be free, paid or off, not this text", 'write for example `health_probe: "free"`', SEEN),
     Mistake("an unknown outcome", row("policy: {rate_limit: {retry: no}}"), "4:16", "unknown key", "did you mean 'rate_limited'?", SEEN),
-    Mistake("an unknown word in a policy", row("policy: {timeout: {retry: always}}"), "4:33", "must be no, once, backoff or short_wait, not '", 'write for example `retry: "backoff"`', SEEN),
+    Mistake("an unknown word in a policy", row("policy: {timeout: {retry: always}}"), "4:33", "must be no, once, backoff or short_wait, not this text", 'write for example `retry: "backoff"`', SEEN),
     Mistake("a number as an outcome", row('policy: {"429": {retry: no}}'), "4:16", "unknown key", "it may be connection, timeout, unavailable, rate_lim", SEEN),
     Mistake("a cooldown longer than the longest", manager("circuit_breaker: {cooldown: 900}"), "3:5", "must be no shorter than cooldown", "raise it, or lower cooldown", HIDDEN),
     Mistake("an order of who is not there", manager("fallback_order: [openai, antropic]"), "3:30", "no provider 'antropic' is configured", "add it under providers.llm, or remove it here", HIDDEN),
@@ -191,7 +193,18 @@ MISTAKES = [
     Mistake("${ without its end", row("api_key: ${MY_KEY"), "4:16", "${ begins no reference", "write ${NAME} or ${NAME:-default}, with letters, dig", HIDDEN),
     Mistake("a dash in a variable's name", row("api_key: ${MY-KEY}"), "4:16", "${ begins no reference", "write ${NAME} or ${NAME:-default}, with letters, dig", HIDDEN),
     Mistake("a default with one dash only", row("api_key: ${MY_KEY:none}"), "4:16", "${ begins no reference", "write ${NAME} or ${NAME:-default}, with letters, dig", HIDDEN),
-    Mistake("a shell's reference", row("api_key: $OPENAI_API_KEY"), "4:16", "this is no key but a variable", "write it as ${NAME}", HIDDEN),
+    Mistake("a shell's reference", row("api_key: $OPENAI_API_KEY"), "4:16", "this is no key but a variable", "write it as ${OPENAI_API_KEY}", HIDDEN),
+    Mistake("make's reference", row("api_key: $(OPENAI_API_KEY)"), "4:16", "this is no key but a variable", "write it as ${OPENAI_API_KEY}", HIDDEN),
+    Mistake("a variable's bare name", row("api_key: OPENAI_API_KEY"), "4:16", "this is no key but a variable", "write it as ${OPENAI_API_KEY}", HIDDEN),
+    Mistake("a variable that may be a key itself", row("api_key: $OPENAI"), "4:16", "this is no key but a variable", "write it as ${NAME}", HIDDEN),
+    Mistake("no space after the colon in braces", row("params: {temperature: 0.2, user:" + KEYLIKE + "}"), "4:39", "a space is missing after the colon", "write `key: value`", HIDDEN),
+    Mistake("an equals sign in braces", row("params: {user=" + KEYLIKE + "}"), "4:20", "this is `=` where a colon belongs", "write `key: value`", HIDDEN),
+    Mistake("a decimal comma in braces", row("params: {temperature: 0,2}"), "4:31", "a comma ends a value in braces", "decimals take a point: write 0.2", HIDDEN),
+    Mistake("a decimal comma", row("timeout: 1,5"), "4:16", "must be a number, not '1,5'", "decimals take a point: write 1.5", SEEN),
+    Mistake("a comment in braces", "providers:\n  llm:\n    openai: {model: #x}\n", "3:21", "this `#` begins a comment", "write the value in quotes", NO_YAML),
+    Mistake("a field in capitals with its underscore", row("API_KEY: ${OPENAI_API_KEY}"), "4:7", "unknown key", "did you mean 'api_key'?", SEEN),
+    Mistake("a slash too many in a chain", "providers:\n  llm: {openai: {}}\n  models: {fast: [openai/]}\n", "3:19", "must be provider/model, or a provider alone", "write for example", SEEN),
+    Mistake("a blank for a file in extends", "providers:\n  extends: ' '\n  llm: {openai: {}}\n", "2:12", "must be the path of a file", "write", SEEN),
     Mistake("GitHub's reference", row("api_key: ${{ secrets.OPENAI_API_KEY }}"), "4:16", "${ begins no reference", "write ${NAME} or ${NAME:-default}, with letters, dig", SEEN),
     Mistake("api_key and api_keys", row("api_key: none\n      api_keys: [a, b]"), "5:7", "excludes api_key", "put all keys into api_keys, and remove api_key", SEEN),
     Mistake("api_keys as a text", row("api_keys: ${OPENAI_API_KEY}"), "4:17", "must be a list, not a text", "write for example `api_keys: [${OPENAI_KEY_1}, ${OPE", SEEN),
@@ -231,7 +244,7 @@ MISTAKES = [
     Mistake("a missing file in extends", "providers:\n  extends: base.yaml\n  llm: {openai: {}}\n", "2:12", "", "base.yaml: there is no such file; check the path", HIDDEN),
     Mistake("a credential's field of another tool's", row("token: none"), "4:7", "unknown key", "did you mean 'api_key'?", SEEN),
     Mistake("the longest answer beside the fields", row("max_tokens: 2000"), "4:7", "unknown key", "did you mean `params: {max_tokens: …}`?", SEEN),
-    Mistake("LiteLLM's reference", row("api_key: os.environ/OPENAI_API_KEY"), "4:16", "this is no key but a variable", "write it as ${NAME}", HIDDEN),
+    Mistake("LiteLLM's reference", row("api_key: os.environ/OPENAI_API_KEY"), "4:16", "this is no key but a variable", "write it as ${OPENAI_API_KEY}", HIDDEN),
     Mistake("a misspelt field with a missing variable", row("api_kye: ${NO_SUCH_VARIABLE}"), "4:7", "unknown key", "did you mean 'api_key'?", SEEN),
     Mistake("a misspelt field of a section with a missing variable", section("alerts", "webcook: ${NO_SUCH_VARIABLE}"), "3:5", "unknown key", "did you mean 'webhook'?", SEEN),
     Mistake("a list for the rules", "providers:\n  security: []\n  llm: {openai: {}}\n", "2:13", "must be a mapping, not a list", "write `key: value` lines below it, without `- `", SEEN),

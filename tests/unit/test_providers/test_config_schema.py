@@ -152,6 +152,23 @@ def test_an_empty_value_is_the_default_but_not_where_it_would_mean_more_rights()
     assert not accepts(manager={"policy": {"auth": None}})
 
 
+@pytest.mark.parametrize("entry", ["openai/", "/x", "openai//x", " / ", ""])
+def test_a_chain_names_providers_and_models(entry: str) -> None:
+    """What has an empty part is refused, and so is an entry that is there twice."""
+    assert not accepts(models={"fast": [entry]})
+    assert not accepts(models={"fast": {"chain": ["openai", "openai"]}})
+    assert accepts(models={"fast": ["openai/a/b:c", " groq ", "${A:-x}/y", "${B}"]})
+
+
+def test_what_a_file_may_repeat_and_may_not_leave_empty() -> None:
+    """A word twice counts once, as for the loader; a caller and a file have a name."""
+    assert accepts(manager={"response_checks": ["json", "json"]})
+    assert accepts(llm={"a": {"capabilities": ["stream", "stream"], "rpm": 1e3}})
+    assert not accepts(security={"access": {"": {}}})
+    assert not accepts(extends=" ")
+    assert not accepts(extends=["a.yaml", ""])
+
+
 def test_api_key_and_api_keys_exclude_each_other() -> None:
     """One of them may be there but empty."""
     assert not accepts(llm={"a": {"api_key": "x", "api_keys": ["y"]}})

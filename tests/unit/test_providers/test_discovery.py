@@ -37,7 +37,7 @@ class Entry(EntryPoint):
     @override
     def load(self) -> Any:
         thing = self.things[self.name]
-        if isinstance(thing, Exception):
+        if isinstance(thing, BaseException):
             raise thing
         return thing
 
@@ -112,9 +112,10 @@ def test_a_provider_named_in_the_row_goes_before_its_name(install: Install) -> N
         (ImportError("no module named acme"), "ImportError: no module named acme"),
         (lambda _config: 1 / 0, "ZeroDivisionError"),
         (lambda _config: object(), "makes a object, not a ProviderBase"),
-        (5, "TypeError"),
+        (5, "it is a int, and makes no provider"),
+        (SystemExit("no licence"), "SystemExit: no licence"),
     ],
-    ids=["import", "constructor", "wrong type", "not callable"],
+    ids=["import", "constructor", "wrong type", "not callable", "exit"],
 )
 def test_a_broken_plugin_is_a_mistake_of_the_configuration(
     install: Install, thing: Any, message: str

@@ -6,16 +6,22 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
 from typing_extensions import override
 
 from amas.providers import BaseProvider, ProviderManager
-from amas.providers.errors import ProviderConfigError
+from amas.providers.errors import AuthenticationError, ProviderConfigError
 from amas.providers.manager import file_watch
-from amas.providers.manager.file_watch import Changed, FileWatch, settled_stamps, take_stamps
+from amas.providers.manager.file_watch import (
+    Backoff,
+    Changed,
+    FileWatch,
+    settled_stamps,
+    take_stamps,
+)
 from amas.providers.observability.alerts import Alert
 
 HERE = {"adapter": f"{__name__}:Echo", "isolation": "none"}
@@ -25,13 +31,18 @@ LONG_AGO = (1, 1, 5, 7, 7)
 class Echo(BaseProvider):
     """Says who it is, and with which key."""
 
+    refused: ClassVar[str | None] = None
+    tries: ClassVar[int] = 0
+
     @override
     async def _set_up(self) -> None:
         """Open nothing."""
 
     @override
     async def _probe(self) -> None:
-        """Be well."""
+        if self.config.key_value == self.refused:
+            Echo.tries += 1
+            raise AuthenticationError("refused")
 
     @override
     async def _tear_down(self) -> None:
@@ -85,7 +96,18 @@ def test_files_are_read_once_they_have_changed_and_are_still() -> None:
     changed = Changed()
     changed.known = {"a": (1,)}
     looks = [{"a": (1,)}, {"a": (1,)}, {"a": (2,)}, {"a": (3,)}, {"a": (3,)}]
-    assert [changed.look(found) for found in looks] == [False, False, False, False, True]
+    seen = [changed.look(found, now) for now, found in enumerate(looks)]
+    assert seen == [False, False, False, False, True]
+    assert changed.still_for(13) == 10
+
+
+def test_keys_are_tried_less_and_less_often() -> None:
+    """After 2 seconds, 4, 8 and so on, and at least once a minute; after a change anew."""
+    backoff = Backoff()
+    due = [now for now in range(260) if backoff.due(now)]
+    assert due == [2, 6, 14, 30, 62, 122, 182, 242]
+    backoff.reset()
+    assert [now for now in range(300, 307) if backoff.due(now)] == [302, 306]
 
 
 def test_a_file_that_comes_or_goes_has_changed(tmp_path: Path) -> None:
@@ -199,11 +221,17 @@ async def test_the_watch_goes_on_after_a_reload_that_fails(files: Files) -> None
     """Whatever it fails with: the next change is seen, too."""
     tried: list[int] = []
 
-    async def reload() -> None:
-        tried.append(len(tried))
-        raise RuntimeError if len(tried) == 1 else ProviderConfigError("wrong")
+    class Failing:
+        unfinished = False
 
-    watch = FileWatch(reload, lambda: True)
+        async def follow(self, *, settled: bool) -> bool:
+            tried.append(settled)
+            raise RuntimeError if len(tried) == 1 else ProviderConfigError("wrong")
+
+        async def retry(self) -> None:
+            """Have nothing to try."""
+
+    watch = FileWatch(Failing, lambda: True)
     path = str(files.path)
     watch.note(take_stamps([path]))
     watch.start()
@@ -226,3 +254,101 @@ async def test_a_manager_that_is_switched_off_can_be_switched_on_again(files: Fi
         files.write()
         await until(lambda: manager.settings.enabled)
         assert (await manager.generate("a"))["provider"] == "one"
+
+
+async def test_keys_that_were_not_taken_are_tried_until_they_are(
+    files: Files, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a change; it is told once, and once more when one is taken: trail, log and alert."""
+    monkeypatch.setattr(file_watch, "FIRST_RETRY", 0.01)
+    monkeypatch.setattr(Echo, "refused", "second")
+    monkeypatch.setattr(Echo, "tries", 0)
+    alerts: list[Alert] = []
+    caplog.set_level("INFO")
+    made = ProviderManager.from_config(files.path, on_alert=alerts.append)
+    async with made as manager:
+        files.key.write_text("second")
+        await until(lambda: Echo.tries > 3)
+        assert manager.providers["one"].config.key_value == "first"
+        Echo.refused = None
+        await until(lambda: manager.providers["one"].config.key_value == "second")
+        await manager.flush()
+    told = [
+        item for item in caplog.text.splitlines() if "reloaded" in item or "tried_again" in item
+    ]
+    assert ["rekeyed=['one']" in item for item in told] == [False, False, True]
+    assert ["WARNING" in item for item in told] == [True, True, False]
+    assert ["key 1 of one was not taken" in item for item in told] == [True, False, False]
+    assert {item.kind for item in alerts if item.firing} == {"key_not_taken", "reload_failed"}
+    assert len(alerts) == 4
+
+
+async def test_a_key_given_by_hand_ends_the_tries(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the file's would replace it as soon as that is accepted."""
+    monkeypatch.setattr(Echo, "refused", "second")
+    async with ProviderManager.from_config(files.path) as manager:
+        files.key.write_text("second")
+        await until(lambda: manager._configured.unfinished)
+        await manager.rotate_key("one", "third")
+        assert not manager._configured.unfinished
+        Echo.refused = None
+        await manager._configured.retry()
+        assert manager.providers["one"].config.key_value == "third"
+
+
+async def test_a_file_that_is_not_right_has_no_key_taken_from_it(
+    files: Files, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys that were not taken wait until it is right again, and nothing is told twice."""
+    monkeypatch.setattr(Echo, "refused", "second")
+    async with ProviderManager.from_config(files.path) as manager:
+        files.key.write_text("second")
+        await until(lambda: manager._configured.unfinished)
+        rows, files.rows = files.rows, files.rows | {"two": {"timeout": "soon"}}
+        files.write()
+        await until(lambda: "reload_failed" in caplog.text)
+        Echo.refused = None
+        with pytest.raises(ProviderConfigError):
+            await manager._configured.retry()
+        files.rows = rows | {"two": HERE}
+        files.write()
+        await until(lambda: manager.providers["one"].config.key_value == "second")
+        assert caplog.text.count("reload_failed") == 1
+
+
+async def test_what_is_gone_from_a_file_is_taken_away_once_it_is_still(
+    files: Files, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be half written: it is told once, and nothing of it holds yet."""
+    files.rows["two"] = HERE
+    files.write()
+    monkeypatch.setattr(file_watch, "SETTLED", 3600)
+    async with ProviderManager.from_config(files.path) as manager:
+        del files.rows["two"]
+        files.rows["three"] = HERE
+        files.write()
+        await until(lambda: "reload_waits" in caplog.text)
+        files.manager["deadline"] = 7
+        files.write()
+        await until(lambda: manager._watch._waiting)
+        assert list(manager.providers) == ["one", "two"]
+        assert "gone=['providers.llm.two']" in caplog.text
+        monkeypatch.setattr(file_watch, "SETTLED", 0.02)
+        await until(lambda: list(manager.providers) == ["one", "three"])
+        assert caplog.text.count("reload_waits") == 1
+
+
+async def test_a_reload_by_hand_takes_away_at_once(
+    files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever asks for it knows that the file is whole."""
+    files.rows["two"] = HERE
+    files.write()
+    async with ProviderManager.from_config(files.path) as manager:
+        del files.rows["two"]
+        files.write()
+        await until(lambda: "reload_waits" in caplog.text)
+        assert (await manager.reload()).removed == ["two"]
+        assert not manager._watch._waiting

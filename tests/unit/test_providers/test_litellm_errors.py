@@ -36,6 +36,8 @@ from amas.providers.llm.litellm_errors import TABLE, translate
 from amas.providers.llm.litellm_runtime import load_runtime
 from amas.providers.testing.upstream import Fault, Upstream
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 PATHS = {
     "openai": "/v1",

@@ -11,15 +11,22 @@ from typing_extensions import override
 
 from amas.config.differences import MOST_DIFFERENCES, differences
 from amas.config.provider_settings import ProvidersSettings, load_settings
+from amas.config.transitions import losses
 from amas.providers import BaseProvider, ProviderConfig, ProviderManager
 from amas.providers.errors import (
     AllProvidersFailedError,
     NoProviderAvailableError,
+    ProviderConfigError,
     ProviderConnectionError,
 )
 from amas.providers.manager.health_monitor import begin_check
 from amas.providers.observability.alerts.outages import Outages
-from amas.providers.observability.events import CircuitChanged, ConfigurationChanged, Event
+from amas.providers.observability.events import (
+    CircuitChanged,
+    ConfigurationChanged,
+    Event,
+    HealthChanged,
+)
 from amas.providers.security.master_key import generate
 
 HERE = {"adapter": f"{__name__}:Gate", "isolation": "none", "max_retries": 0}
@@ -33,6 +40,7 @@ class Gate(BaseProvider):
     asked: ClassVar[asyncio.Event]
     slow: ClassVar[asyncio.Event | None] = None
     fails: ClassVar[bool] = False
+    ill: ClassVar[str | None] = None
 
     def __init__(self, config: ProviderConfig) -> None:
         super().__init__(config)
@@ -46,7 +54,8 @@ class Gate(BaseProvider):
 
     @override
     async def _probe(self) -> None:
-        """Be well."""
+        if self.name == self.ill:
+            raise ProviderConnectionError("ill")
 
     @override
     async def _tear_down(self) -> None:
@@ -301,6 +310,27 @@ def test_differences_have_no_secret_and_no_end_that_is_lost(fake_key: str) -> No
     assert differences(new, new) == ()
 
 
+def test_differences_show_no_text_of_parameters_and_options() -> None:
+    """There a text may be anything; numbers and truth values are shown."""
+    params = {"temperature": 0.5, "user": "anna", "stop": ["x"], "n": 1}
+    old = settings(llm={"one": {"params": params}}, models={"fast": {"chain": ["one"]}})
+    params = {"temperature": 0.7, "user": "bert", "stop": ["y"]}
+    alias = {"chain": ["one"], "params": {"user": "cleo"}}
+    options = {"region": "mars", "tls": True, "deep": {"a": ["b"]}}
+    row = {"params": params, "options": options, "model": "openai/m"}
+    assert differences(old, settings(llm={"one": row}, models={"fast": alias})) == (
+        "providers.llm.one.model: nothing -> openai/m",
+        "providers.llm.one.params.temperature: 0.5 -> 0.7",
+        "providers.llm.one.params.user: (changed)",
+        "providers.llm.one.params.stop: (changed)",
+        "providers.llm.one.params.n: 1 -> nothing",
+        "providers.llm.one.options.region: (changed)",
+        "providers.llm.one.options.tls: nothing -> true",
+        "providers.llm.one.options.deep: added",
+        "providers.models.fast.params.user: (changed)",
+    )
+
+
 def test_many_differences_are_counted() -> None:
     """A record is no file; and an order is one difference."""
     rows: dict[str, Any] = {f"p{number}": {} for number in range(MOST_DIFFERENCES + 9)}
@@ -311,3 +341,80 @@ def test_many_differences_are_counted() -> None:
     assert differences(settings(llm=few), settings(llm=turned)) == (
         "providers.llm: the order is now p2, p1",
     )
+
+
+async def test_a_reload_that_would_leave_nobody_changes_nothing(house: House) -> None:
+    """As if the file had lost its end; to switch the last one off it is enough to say so."""
+    house.llm = {"two": HERE | {"enabled": False}}
+    with pytest.raises(ProviderConfigError, match=r"nothing has changed.*shut the manager down"):
+        await house.reload()
+    assert (await house.manager.generate("a"))["provider"] == "one"
+    house.llm["one"] = HERE | {"enabled": False}
+    assert (await house.reload()).changed == ["one"]
+
+
+async def test_what_stays_as_it_was_is_neither_a_difference_nor_a_warning(
+    house: House, monkeypatch: pytest.MonkeyPatch, fake_key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A key that is lost disables nobody who has it; what else has changed is told."""
+    monkeypatch.setenv("ONE_KEY", fake_key)
+    house.llm["one"]["api_key"] = "${ONE_KEY}"
+    await house.reload()
+    monkeypatch.delenv("ONE_KEY")
+    house.manager_section |= {"deadline": 60}
+    caplog.clear()
+    changes = await house.reload()
+    assert changes.differences == ["providers.manager.deadline: 120 -> 60"]
+    assert "one stays as it is" in changes.problems[0]
+    assert house.manager.warnings == ()
+    assert [item.levelname for item in caplog.records] == ["WARNING"]
+    monkeypatch.setenv("ONE_KEY", fake_key)
+    assert (await house.reload()).differences == []
+
+
+async def test_health_that_is_as_it_was_is_no_news(
+    house: House, fake_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a provider is added, set up anew or gets a key; that one is well again is news."""
+    house.llm["two"] = HERE
+    house.llm["one"] = HERE | {"timeout": 2}
+    await house.reload()
+    house.llm["two"] = HERE | {"api_key": fake_key}
+    assert (await house.reload()).rekeyed == ["two"]
+    monkeypatch.setattr(Gate, "ill", "one")
+    await house.manager.check_health()
+    monkeypatch.setattr(Gate, "ill", None)
+    house.llm["one"] = HERE | {"timeout": 3}
+    await house.reload()
+    await house.manager.flush()
+    told = [(item.provider, item.healthy) for item in house.seen if isinstance(item, HealthChanged)]
+    assert told == [("one", True), ("one", False), ("one", True)]  # the first one as it started
+
+
+def test_what_is_gone_from_a_configuration_is_named(fake_key: str) -> None:
+    """A provider, a rule, a limit, an alias, the end of a chain; not what has another value."""
+    rule = {"providers": ["one"], "max_tokens": 5}
+    old: dict[str, Any] = {
+        "manager": {"deadline": 60},
+        "security": {"plaintext_keys": "allow", "access": {"a": rule, "b": rule}},
+        "llm": {"one": {"model": "openai/m", "timeout": 3}, "two": {"api_key": fake_key}},
+        "models": {"fast": ["one", "two"], "slow": ["two"]},
+    }
+    old["llm"]["one"]["api_key"] = old["llm"]["two"]["api_key"]
+    new: dict[str, Any] = {
+        "manager": {"deadline": 30},
+        "security": {"access": {"a": {"providers": ["one"]}}},
+        "llm": {"one": {"model": "openai/n", "api_key": f"{fake_key}x"}},
+        "models": {"fast": ["one"]},
+    }
+    assert set(losses(settings(**old), settings(**new))) == {
+        "providers.security.plaintext_keys",
+        "providers.security.access.a.max_tokens",
+        "providers.security.access.b",
+        "providers.llm.one.timeout",
+        "providers.llm.two",
+        "providers.models.fast.chain",
+        "providers.models.slow",
+    }
+    lost = old | {"llm": old["llm"] | {"two": {"api_key": "${NOT_SET_ANYWHERE}"}}}
+    assert losses(settings(**old), settings(**lost)) == ()

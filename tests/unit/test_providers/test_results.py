@@ -8,7 +8,8 @@ import pytest
 from typing_extensions import override
 
 from amas.providers import ProviderManager
-from amas.providers.errors import AllProvidersFailedError
+from amas.providers.errors import AllProvidersFailedError, BadResponseError
+from amas.providers.security.sandbox.answers import result_from_data
 from amas.providers.testing import FakeProvider
 from amas.providers.types import GenerationResult, Prompt
 
@@ -38,7 +39,7 @@ async def ask(answer: Any) -> GenerationResult:
 async def test_content_is_enough() -> None:
     """Everything else has a value that says that it is not known."""
     result = await ask({"content": "x"})
-    assert result.keys() == GenerationResult.__annotations__.keys()
+    assert result.keys() == GenerationResult.__annotations__.keys() - {"alias"}
     assert (result["content"], result["provider"], result["model"]) == ("x", "a", "m")
     assert (result["tokens_used"], result["usage"], result["cost_usd"]) == (0, None, None)
     assert (result["tool_calls"], result["dropped_params"]) == ([], [])
@@ -90,14 +91,28 @@ async def test_tokens_used_may_come_without_usage() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [None, "x", ["x"], {}, {"text": "x"}, {"content": None}, {"content": 5}, {"content": b"x"}],
+    ("answer", "got"),
+    [
+        (None, "a value of type NoneType"),
+        ("x", "a value of type str"),
+        (["x"], "a value of type list"),
+        ({}, "a mapping without it"),
+        ({"text": "x"}, "a mapping without it"),
+        ({"content": None}, "a mapping without it"),
+        ({"content": 5}, "a mapping whose `content` is of type int"),
+        ({"content": b"x"}, "a mapping whose `content` is of type bytes"),
+    ],
     ids=repr,
 )
-async def test_whatever_is_no_answer_is_a_failure(answer: Any) -> None:
-    """It is told as the provider's trouble, not raised as ours."""
-    with pytest.raises(AllProvidersFailedError, match="not a mapping with content"):
+async def test_whatever_is_no_answer_is_a_failure(answer: Any, got: str) -> None:
+    """It says what an answer is and what came, of which only the type, here and out of a sandbox."""
+    wanted = f"generate must return a mapping with `content`, a text; it returned {got}"
+    with pytest.raises(AllProvidersFailedError) as raised:
         await ask(answer)
+    assert raised.value.errors[0].message == wanted
+    with pytest.raises(BadResponseError) as far:
+        result_from_data(answer, provider="a")
+    assert far.value.message == wanted
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,8 @@ def test_a_model_with_a_providers_name_asks_that_provider() -> None:
 def test_a_prefix_that_is_no_provider_belongs_to_the_model() -> None:
     """Models of hubs have slashes of their own."""
     assert models(chain_of("a", "b"), model="meta/llama") == {"a": "meta/llama", "b": None}
-    assert models(chain_of("a", "b"), model="b/") == {"a": "b/", "b": None}
+    with pytest.raises(InvalidRequestError, match="empty"):
+        models(chain_of("a", "b"), model="b/")
 
 
 def test_an_explicit_provider_gets_the_model_as_it_is() -> None:

@@ -30,6 +30,14 @@ FORMS = {
         "providers:\r\n  llm:\r\n    a: {api_key: '${A}'} # c\r\n    new: {%s}\r\nhost: 1",
     ),
     "braces": ("providers: {llm: {a: {}}}", "providers: {llm: {a: {}, new: {%s}}}"),
+    "braces-of-lines": (
+        "providers:\n  llm: {\n    a: {}, # last\n    # more\n  }\n",
+        "providers:\n  llm: {\n    a: {}, # last\n    new: {%s}\n    # more\n  }\n",
+    ),
+    "braces-no-comma": (
+        "providers:\r\n  llm: { a: {},\r\n    b: 'x' # last\r\n  }\r\n",
+        "providers:\r\n  llm: { a: {},\r\n    b: 'x', # last\r\n    new: {%s}\r\n  }\r\n",
+    ),
     "mark": (
         "\ufeffproviders:\n  llm: {}  # none\n",
         "\ufeffproviders:\n  llm: {new: {%s}}  # none\n",
@@ -67,6 +75,21 @@ def test_a_row_that_is_there_is_not_written_again() -> None:
     text = YamlText("c.yaml", b"providers:\n  llm:\n    a: {}\n")
     with pytest.raises(ProviderConfigError, match=r"c\.yaml:3:8: .*is there already"):
         text.add(("llm", "a"), SHORT)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "r: &r {a: {}}\nproviders:\n  llm: *r\n",
+        "r: 1\nproviders:\n  llm: &r {a: {}}\nhost: [*r]\n",
+        "r: 1\nproviders:\n  llm: &r {a: {}}\nhost: {<<: *r, b: 1}\n",
+    ],
+    ids=["alias", "anchor", "merged"],
+)
+def test_what_is_shared_with_others_is_not_added_to(before: str) -> None:
+    """A row would come to every other user of the anchor, so it is refused with its place."""
+    with pytest.raises(ProviderConfigError, match=r"^c:3:3: providers\.llm: is shared through an"):
+        YamlText("c", before.encode()).add(("llm", "new"), SHORT)
 
 
 def test_a_row_goes_in_where_lines_do_not_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -713,6 +713,7 @@ assert not {"litellm", "openai"} & sys.modules.keys()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("root", "path"), [("amas", ROOT / "src"), ("src.amas", ROOT)])
 @pytest.mark.parametrize("first", ["", "provider_manager", "host_names", "threaded"])
 def test_names_work_whatever_was_imported_first(root: str, path: Path, first: str) -> None:

@@ -605,6 +605,7 @@ NAMES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_imported_by_all_its_names(name: str) -> None:
     """Section 7; each with nothing on the path but what that name needs."""

@@ -1237,6 +1237,7 @@ NAMES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_flag_holds_under_every_name_of_the_service(
     name: str, ollama: ThreadedUpstream, tmp_path: Path, old_service: None

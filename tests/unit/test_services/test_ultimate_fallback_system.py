@@ -546,6 +546,7 @@ def test_the_demonstration(
 # --- the bugs, by their numbers -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "folder"), IMPORTS.items())
 def test_all_four_names_b31(name: str, folder: Path, fake_key: str) -> None:
     """B31: it imports by each name, without keys, vendors' SDKs, network or logging; then works."""

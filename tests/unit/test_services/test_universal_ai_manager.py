@@ -900,6 +900,7 @@ def isolated(code: str, *paths: Path, options: tuple[str, ...] = (), **environ: 
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "folder"), IMPORTS.items())
 def test_all_four_names_b13_b27(name: str, folder: Path, fake_key: str) -> None:
     """B13, B27: it imports by each name, without keys, network or logging; then it works."""

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 _LONGEST: Final = 500
-_WRONG: Final = re.compile(r"[\x00-\x1f\x7f?#\\%]|^/|//|(^|/)\.{1,2}(/|$)")
+_WRONG: Final = re.compile(r"[\x00-\x1f\x7f?#\\%]|^/|//|/$|(^|/)\.{1,2}(/|$)|(^|/)\s|\s(/|$)")
 
 
 def model_problem(model: str) -> str | None:
@@ -16,6 +16,6 @@ def model_problem(model: str) -> str | None:
     if _WRONG.search(model):
         return (
             "model must be the name of a model: without control characters, ?, #, % and"
-            " backslashes, and without empty, . or .. parts before slashes"
+            " backslashes, and without blanks or empty, . or .. parts beside slashes"
         )
     return None

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from ..errors import ProviderConfigError
 from ..secret import reveal
+from .faults import said_by
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -94,9 +95,9 @@ def parse_options(model: Any, options: Mapping[str, Any], *, provider: str) -> A
             field="adapter",
             provider=provider,
         ) from None
-    except Exception as error:  # noqa: BLE001 -- whatever a validator of somebody else's raises
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a validator of somebody else's raises
         raise ProviderConfigError(
-            f"cannot be checked by its adapter: {type(error).__name__}: {error}",
+            f"cannot be checked by its adapter: {type(error).__name__}: {said_by(error)}",
             field="options",
             provider=provider,
         ) from None

@@ -7,7 +7,8 @@ from abc import abstractmethod
 
 from typing_extensions import override
 
-from ..errors import ProviderConfigError, ProviderError, ProviderUnavailableError
+from ..errors import ProviderConfigError, ProviderError
+from .faults import unexpected
 from .provider_interface import ProviderBase, ProviderConfig
 
 
@@ -106,19 +107,4 @@ def disabled(config: ProviderConfig) -> ProviderConfigError:
         config.disabled_reason or "disabled by its configuration; set enabled: true",
         field="enabled",
         provider=config.name,
-    )
-
-
-def unexpected(error: Exception, *, provider: str) -> ProviderUnavailableError:
-    """Wrap an exception that no provider should raise, so that failover can go on.
-
-    Args:
-        error: What was raised.
-        provider: Name of the provider that raised it.
-
-    Returns:
-        An error of our tree, scrubbed, that names the exception's type.
-    """
-    return ProviderUnavailableError(
-        f"unexpected {type(error).__name__}: {error}", provider=provider
     )

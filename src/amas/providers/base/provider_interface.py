@@ -16,6 +16,7 @@ from ..types import (
     Prompt,
     StreamChunk,
 )
+from .faults import content_of
 from .options import parse_options
 from .provider_config import ProviderConfig
 
@@ -147,7 +148,7 @@ class ProviderBase(ABC):
         """
         result = await self.generate(prompt, **kwargs)
         yield StreamChunk(
-            content=result.get("content") or "",
+            content=content_of(result, provider=self.name),
             provider=self.name,
             model=result.get("model") or self.model,
             finish_reason=result.get("finish_reason") or "stop",

@@ -13,7 +13,7 @@ import typer
 from .audit.app import ConfigOption as RecordsOption
 from .audit.app import FilesArgument, SinceOption, UntilOption
 from .audit.app import app as audit
-from .completion import configured_names
+from .completion import asked_models, configured_names
 from .config.app import app as config_commands
 from .ending import end
 from .keys.app import app as keys
@@ -29,6 +29,8 @@ app = typer.Typer(
     epilog=(
         "Exit codes: 0 done; 1 no answer, or a provider failed its check;"
         " 2 wrong usage or configuration; 130 interrupted."
+        " Completion for a shell that is not the current one (bash, zsh, fish, pwsh) is printed by:"
+        " _AMAS_PROVIDERS_COMPLETE=source_zsh amas-providers"
     ),
     help="Ask language models through whichever provider can answer.",
 )
@@ -55,7 +57,10 @@ def generate(
         str | None, typer.Option(help="Whom to ask first.", autocompletion=configured_names)
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Model of the provider asked first, or an alias.")
+        str | None,
+        typer.Option(
+            help="Model of the provider asked first, or an alias.", autocompletion=asked_models
+        ),
     ] = None,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
     max_tokens: Annotated[
@@ -160,10 +165,29 @@ def upstream(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8089,
     fault: Annotated[
         list[str] | None,
-        typer.Option(help="Fault on demand, such as status=503,times=2; may be repeated."),
+        typer.Option(
+            metavar="FAULT",
+            help="Fault on demand, such as status=503,times=2; may be repeated. It hits one request"
+            " unless it has times=N or times=forever.",
+        ),
     ] = None,
 ) -> None:
-    """Run a local server that speaks the vendors' wire formats, for trying things out."""
+    """Run a local server that speaks the vendors' wire formats, for trying things out.
+
+    A fault is name=value, separated by commas; a name alone means true.
+
+    Which requests: times=N or forever (1); on=generate, models, embeddings, token or any (generate);
+    match=REGEX (in path and model).
+
+    Instead of an answer: status=CODE, code=WORD, message=TEXT, retry_after=SECONDS, hang, reset,
+    malformed, empty (or empty=content), redirect=URL, redirect_status=CODE, echo_key.
+
+    With the answer: delay=SECONDS, trickle=SECONDS (between chunks); after N chunks cut_after=N,
+    truncate_after=N, stream_error_after=N or stall_after=N.
+
+    Ready-made, as the first word: rate_limited, quota_exceeded, context_window, content_policy,
+    model_not_found, unauthorized, overloaded.
+    """
     from . import commands  # noqa: PLC0415 -- help must not wait for what the server needs
 
     run(commands.upstream(host, port, fault or []))

@@ -51,7 +51,8 @@ async def _print_answer(
         output.answer_json(result)
         return
     output.answer(result["content"])
-    _say_who(result["provider"], result["model"], result["usage"], result["attempts"])
+    who = _who(manager, asked, result["provider"], result["model"])
+    _say_who(who, result["usage"], result["attempts"])
 
 
 async def _print_stream(
@@ -65,19 +66,26 @@ async def _print_stream(
             output.answer(chunk.content, end="")
             if chunk.finish_reason is not None:
                 output.answer("")
-                _say_who(chunk.provider, chunk.model, chunk.usage, chunk.attempts)
+                who = _who(manager, asked, chunk.provider, chunk.model)
+                _say_who(who, chunk.usage, chunk.attempts)
     except StreamInterruptedError:
         # What is said next begins on a line of its own.
         output.answer("")
         raise
 
 
-def _say_who(
-    provider: str, model: str | None, usage: Usage | None, attempts: Sequence[Attempt]
-) -> None:
+def _who(
+    manager: ProviderManager, asked: Mapping[str, Any], provider: str, model: str | None
+) -> str:
+    """Say who answered, and by which alias they were asked."""
+    alias = f"(alias {asked['model']})" if asked["model"] in manager.models else None
+    return " ".join(part for part in (provider, model, alias) if part)
+
+
+def _say_who(who: str, usage: Usage | None, attempts: Sequence[Attempt]) -> None:
     failed = [f"{item['provider']} ({item['outcome']})" for item in attempts[:-1]]
     parts = [
-        f"{provider} {model or ''}".strip(),
+        who,
         f"{usage['total_tokens']} tokens" if usage else "",
         f"after {', '.join(failed)}" if failed else "",
     ]

@@ -24,14 +24,19 @@ def load_manager(config: Path | None, *, recorded: bool = False) -> ProviderMana
 
     Args:
         config: The configuration file; without one the environment decides.
-        recorded: Whether its calls go to the audit trail of the configuration.
+        recorded: Whether its calls go to the audit trail of the configuration. The warnings of a
+            file are only counted then: what stops a call is in its error.
 
     Raises:
         ProviderConfigError: The file is wrong.
     """
     settings, providers = read_configuration(config or environment_section(os.environ))
-    for warning in settings.warnings:
-        output.say(f"warning: {warning}")
+    if recorded and config is not None and (count := len(settings.warnings)):
+        many = "s" * (count > 1)
+        output.say(f"{count} warning{many}: see `amas-providers config validate {config}`")
+    else:
+        for warning in settings.warnings:
+            output.say(f"warning: {warning}")
     if settings.audit is not None and (problem := audit_problem(settings.audit)):
         output.say(f"warning: records cannot be written: {problem}")
     return ProviderManager(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ...config.models_schema import ModelAlias, chain_problems, split_entry
 from ..base.model_names import model_problem
@@ -53,16 +53,30 @@ def _make(name: str, alias: ModelAlias) -> Alias:
     return Alias(name, dict(map(split_entry, alias.chain)), alias.params, alias.strategy)
 
 
+Doubt: TypeAlias = Callable[[str, str | None], str | None]
+"""Says what is wrong with a model that is no alias, and the provider asked for."""
+
+
+def no_doubt(_model: str, _provider: str | None) -> str | None:
+    """Find nothing wrong."""
+    return None
+
+
 def read_wish(
-    model: Any, provider: str | None, known: Container[str], aliases: Mapping[str, Alias]
+    model: Any,
+    provider: str | None,
+    known: Container[str],
+    aliases: Mapping[str, Alias],
+    doubt: Doubt = no_doubt,
 ) -> Wish:
     """Find out what a call's ``model`` and ``provider`` mean together.
 
     Args:
-        model: An alias, a model, or ``provider/model``.
-        provider: Name of the provider asked for.
+        model: An alias, a model, ``provider/model``, or a provider alone for its own model.
+        provider: Name of the provider asked for; ``model`` then names none.
         known: Names of the providers.
         aliases: The aliases, by name.
+        doubt: Says what is wrong with any other name of a model.
 
     Raises:
         InvalidRequestError: It is no name of a model, or the provider is not one of the alias.
@@ -80,9 +94,11 @@ def read_wish(
     if problem := model_problem(model):
         raise InvalidRequestError(problem)
     if provider is None:
-        named, _, rest = model.partition("/")
-        if rest and named in known:
-            return Wish(named, rest, None)
+        named, own = split_entry(model)
+        if named in known and own != "":
+            return Wish(named, own, None)
+    if problem := doubt(model, provider):
+        raise InvalidRequestError(problem)
     return Wish(provider, model, None)
 
 

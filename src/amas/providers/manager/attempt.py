@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from ..base.provider_base import unexpected
+from ..base.faults import unexpected
 from ..errors import ProviderError, ProviderTimeoutError, ProviderUnavailableError
 from ..types import Attempt, Outcome, Usage
 from .member import Member, Ticket

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 
 from ...config.provider_settings import ProvidersSettings, load_settings
 from ..base import ProviderBase, ProviderConfig
-from ..base.factory import Factory, check_options, find_factory, make_provider
+from ..base.factory import Factory, check_options, find_factory, make_provider, usable
+from ..base.faults import described
 from ..errors import ProviderConfigError
 from ..llm.catalog import load_catalog
 from ..llm.litellm_provider import LiteLLMProvider
@@ -109,12 +110,13 @@ def _foreign(config: ProviderConfig, plugins: Mapping[str, EntryPoint]) -> _Fore
 
 def _load(plugin: EntryPoint, provider: str) -> Factory:
     try:
-        return plugin.load()  # type: ignore[no-any-return]
-    except Exception as error:
+        target = plugin.load()
+    except (Exception, SystemExit) as error:
         raise ProviderConfigError(
-            f"plugin {plugin.value!r} cannot be used: {type(error).__name__}: {error}",
+            f"plugin {plugin.value!r} cannot be used: {described(error)}",
             provider=provider,
         ) from error
+    return usable(target, plugin.value)
 
 
 def _build_ours(config: ProviderConfig) -> ProviderBase:

@@ -123,6 +123,8 @@ class Dispatcher:
             opened = await self._loop.run(course, plan.candidates, everybody=plan.everybody)
         records = opened.settle(Outcome.OK, usage=opened.value["usage"])
         result = with_records(opened.value, records)
+        if request.alias is not None:
+            result["alias"] = request.alias.name
         await _count_tokens(opened.member, request, result["tokens_used"])
         await plan.settle(result["attempts"], result["tokens_used"], result["cost_usd"])
         return result

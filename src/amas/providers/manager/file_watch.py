@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from ..errors import ProviderError
 from ..observability.logging import get_logger
@@ -20,6 +20,13 @@ Stamps: TypeAlias = Mapping[str, Stamp]
 # Seconds between two looks. Looking works where notifications do not: on network disks, and for
 # the mounted secrets of a container, which are links that come to point elsewhere.
 INTERVAL: Final = 1.0
+
+# Seconds without a change after which a file is taken for written to its end.
+SETTLED: Final = 10.0
+
+# Seconds until keys that were not taken are tried again for the first time, and at most.
+FIRST_RETRY: Final = 2.0
+LONGEST_RETRY: Final = 60.0
 
 # Of a file that was written while it was read nobody knows which of the two was read.
 _UNSURE: Final[Stamp] = (-1,)
@@ -66,33 +73,88 @@ class Changed:
     def __init__(self) -> None:
         self.known: Stamps = {}
         self._seen: Stamps | None = None
+        self._since = 0.0
 
-    def look(self, found: Stamps) -> bool:
+    def look(self, found: Stamps, now: float) -> bool:
         """Take in what a look has found; tell whether it is time to read the files."""
         still = found == self._seen
+        if not still:
+            self._since = now
         self._seen = found
         return still and found != self.known
+
+    def still_for(self, now: float) -> float:
+        """Return the seconds for which all looks have found the same."""
+        return now - self._since
+
+
+class Backoff:
+    """Tells when to try again: after 2 seconds, then 4, 8 … and at last every minute. Pure."""
+
+    def __init__(self) -> None:
+        self._pause = FIRST_RETRY
+        self._at: float | None = None
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._pause, self._at = FIRST_RETRY, None
+
+    def due(self, now: float) -> bool:
+        """Tell whether it is time; the first question begins the first pause."""
+        if self._at is not None and now < self._at:
+            return False
+        due = self._at is not None
+        if due:
+            self._pause = min(2 * self._pause, LONGEST_RETRY)
+        self._at = now + self._pause
+        return due
+
+
+class Follower(Protocol):
+    """Who reads the files."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there are keys that were not taken."""
+
+    async def follow(self, *, settled: bool) -> bool:
+        """Read them again, as they have changed, and call ``FileWatch.note``.
+
+        Args:
+            settled: Whether they have been the same for so long that nobody writes them now.
+
+        Returns:
+            Whether that was all; otherwise it is asked again once they are settled.
+        """
+
+    async def retry(self) -> None:
+        """Try the keys again that were not taken."""
 
 
 class FileWatch:
     """Has a configuration read again when one of its files has changed.
 
     Args:
-        reload: Reads it, and calls ``note``.
+        follower: Gives who reads it.
         wanted: Whether files are watched at all; asked before each look.
         sleep: Waits a number of seconds.
+        clock: The time in seconds; only differences matter.
     """
 
     def __init__(
         self,
-        reload: Callable[[], Awaitable[object]],
+        follower: Callable[[], Follower],
         wanted: Callable[[], bool],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._reload = reload
+        self._follower = follower
         self._wanted = wanted
         self._sleep = sleep
+        self._clock = clock
         self._changed = Changed()
+        self._waiting = False
+        self._backoff = Backoff()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -100,9 +162,16 @@ class FileWatch:
         """The files that are watched."""
         return tuple(self._changed.known)
 
+    @property
+    def known(self) -> Stamps:
+        """How they were when they were last read."""
+        return self._changed.known
+
     def note(self, stamps: Stamps) -> None:
         """Take these files, as they were, for read."""
         self._changed.known = stamps
+        self._waiting = False
+        self._backoff.reset()
 
     def start(self) -> None:
         """Begin to look, in a task of its own, if that is wanted; harmless when it runs already."""
@@ -122,14 +191,22 @@ class FileWatch:
             if not self._wanted():
                 return
             found = await asyncio.to_thread(take_stamps, self.files)
-            if self._changed.look(found):
+            await self._try(found, self._clock())
+
+    async def _try(self, found: Stamps, now: float) -> None:
+        try:
+            if self._changed.look(found, now):
                 # Whatever comes of it: not again until they change once more.
                 self.note(found)
-                await self._try_reload()
-
-    async def _try_reload(self) -> None:
-        try:
-            await self._reload()
+                self._waiting = not await self._follower().follow(settled=False)
+            elif found != self.known:
+                pass  # they are being written
+            elif self._waiting:
+                if self._changed.still_for(now) >= SETTLED:
+                    self._waiting = False  # whatever it raises
+                    self._waiting = not await self._follower().follow(settled=True)
+            elif self._follower().unfinished and self._backoff.due(now):
+                await self._follower().retry()
         except ProviderError as error:
             # A configuration that is not right has been told of by whoever read it.
             _log.debug("not_reloaded", why=error.message)

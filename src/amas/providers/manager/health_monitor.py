@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeGuard
 
 from ..base import ProviderBase
-from ..base.provider_base import unexpected
+from ..base.faults import unexpected
 from ..errors import ProviderTimeoutError
 from ..observability.logging import get_logger
 from ..types import HealthProbe
@@ -140,7 +140,7 @@ async def _check(lane: Lane) -> bool:
         return False  # whatever it would open, nobody would close
     provider = lane.provider
     started = provider.initialized
-    before = started and provider.healthy
+    before = lane.presumed if lane.well is None else lane.well
     began = lane.clock()
     timer = asyncio.timeout(_LONGEST_CHECK)
     try:
@@ -162,7 +162,7 @@ async def _check(lane: Lane) -> bool:
     provider.healthy = healthy
     if not started:
         provider.initialized = healthy
-    if healthy != before:
+    if before is not None and healthy != before:
         say = _log.info if healthy else _log.warning
         say("health_changed", provider=provider.name, healthy=healthy, why=provider.last_error)
         lane.health_changed(healthy)

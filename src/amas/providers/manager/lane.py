@@ -35,6 +35,7 @@ class Lane:
         breaker: Set open by a refused key or an empty account.
         clock: The time in seconds; only differences matter.
         health_changed: Called with what a check has found, if that is new.
+        presumed: What its first check is compared with; None if that is no news in any case.
     """
 
     provider: ProviderBase
@@ -50,6 +51,7 @@ class Lane:
     check: asyncio.Task[bool] | None = None
     check_seconds: float | None = None
     found_ill_at: float = float("-inf")
+    presumed: bool | None = False
     retired: bool = False
     health_changed: Callable[[bool], None] = _unheard
 
@@ -74,6 +76,14 @@ class Lane:
     def ready(self) -> bool:
         """Whether it takes part at all: switched on, and initialized."""
         return self.provider.config.enabled and self.provider.initialized
+
+    @property
+    def well(self) -> bool | None:
+        """Whether it would answer; None if nobody knows: switched off, or not asked yet."""
+        known = self.provider.initialized or self.check_seconds is not None
+        if not self.provider.config.enabled or not known:
+            return None
+        return self.provider.initialized and self.provider.healthy
 
     @property
     def misconfigured(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -210,8 +210,23 @@ class Notices:
     def reloaded(self, changes: Changes) -> None:
         """Tell what a configuration that was read again has changed."""
         found = {name: tuple(items) for name, items in asdict(changes).items()}
-        _log.info("reloaded", **{name: list(items) for name, items in found.items() if items})
+        say = _log.warning if changes.problems else _log.info
+        say("reloaded", **{name: list(items) for name, items in found.items() if items})
         self.bus.emit(ConfigurationChanged(at=self.wall(), taken=True, **found))
+
+    def reload_waits(self, gone: Sequence[str], seconds: float) -> None:
+        """Tell that a file may be half written, as something is gone from it."""
+        _log.warning(
+            "reload_waits",
+            gone=list(gone),
+            why=f"taken over once no file has changed for {seconds:g} s; at once by a reload",
+        )
+
+    def keys_tried_again(self, providers: Sequence[str]) -> None:
+        """Tell that keys which were not taken are tried until they are."""
+        _log.warning(
+            "keys_tried_again", providers=list(providers), why="until they are taken or replaced"
+        )
 
     def reload_failed(self, error: ProviderConfigError) -> None:
         """Tell that a configuration was read again, and is not right."""

@@ -31,6 +31,7 @@ from .file_watch import FileWatch
 from .health_monitor import HealthMonitor
 from .lifecycle import Lifecycle
 from .members import Members
+from .missed_aliases import MissedAliases
 from .observation import Observation
 from .reloading import Changes, Reloading
 from .retirement import Retirement
@@ -83,7 +84,7 @@ class Operations:
             random=random,
         )
         self._retirement = Retirement()
-        self._watch = FileWatch(self.reload, lambda: self.settings.reload_on_change)
+        self._watch = FileWatch(lambda: self._configured, lambda: self.settings.reload_on_change)
         self._life = Lifecycle(
             self._members,
             self._monitor,
@@ -93,7 +94,8 @@ class Operations:
             enabled=self.settings.enabled,
         )
         self._rules = request_rules(security)
-        self._aliases = make_aliases(models or {})
+        self._missed = MissedAliases(self._members.by_name)
+        self._take_aliases(models or {})
         self._access = AccessControl(
             access_rules(security),
             self._members.counters,
@@ -322,14 +324,16 @@ class Operations:
         ``metrics:``, ``tracing:``, ``alerts:`` and where the state is kept, which hold from the
         next start on: the result names those that have changed.
 
-        With ``manager.reload_on_change`` it happens by itself when a file changes.
+        With ``manager.reload_on_change`` it happens by itself when a file changes; where something
+        is gone from it, once it has been the same for 10 seconds, as it may be half written. Keys
+        that could not be checked are then tried again until they are taken.
 
         Returns:
             What has changed, and what was not taken over.
 
         Raises:
             ProviderConfigError: The manager was not made from a configuration, or something in
-                it is wrong; nothing has changed.
+                it is wrong, or no provider would be left enabled; nothing has changed.
         """
         return await self._configured.reload()
 
@@ -340,8 +344,12 @@ class Operations:
         self._access.rules = access_rules(settings.security)
         self._access.at_once = at_once(manager)
         self._rules = request_rules(settings.security)
-        self._aliases = make_aliases(settings.models)
+        self._take_aliases(settings.models)
         self._warn(settings.warnings)
+
+    def _take_aliases(self, models: Mapping[str, ModelAlias]) -> None:
+        self._aliases = make_aliases(models)
+        self._missed.hold(self._aliases)
 
     async def shutdown(self, grace: float = 10.0) -> None:
         """Take no more calls, let running ones finish, and give back everything.

@@ -72,8 +72,10 @@ class ProviderManager(Operations):
             max_providers: How many providers may be asked, in that order; all if None.
             **params: ``model`` and chat parameters such as ``temperature`` or ``tools``.
                 ``model`` holds for the provider asked first; ``"openai/gpt-4o"`` asks the
-                provider of that name first. Those standing in answer with their own model.
-                An alias of the section ``models:`` asks nobody but those of its chain.
+                provider of that name first, and ``"openai"`` alone for its own model. Those
+                standing in answer with their own model.
+                An alias of the section ``models:`` asks nobody but those of its chain; a name
+                that is near one, and nobody's model, is an error.
 
         Returns:
             The answer, who gave it, and a record of each attempt.
@@ -158,6 +160,7 @@ class ProviderManager(Operations):
                 max_providers=max_providers,
                 rules=self._rules,
                 aliases=self._aliases,
+                doubt=self._missed.problem,
                 **named,
             )
         except ProviderError as error:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 from ...config.provider_settings import ManagerSettings
 from ..base import ProviderBase, ProviderConfig
+from ..errors import ProviderConfigError
 from .lifecycle import Lifecycle
 from .member import Member
 from .members import Members
@@ -63,7 +65,7 @@ class Reloading:
         providers: Sequence[ProviderBase],
         made: set[str],
         settings: ManagerSettings,
-        hold: Callable[[Changes], None],
+        hold: Callable[[Changes, frozenset[str]], None],
     ) -> Changes:
         """Take a configuration's providers over; running calls finish where they are.
 
@@ -75,13 +77,17 @@ class Reloading:
             made: Names of those that it made before, of which what it has no more is removed;
                 brought up to date.
             settings: The section ``manager:`` that holds from then on.
-            hold: Called with the changes when all else is to hold.
+            hold: Called when all else is to hold, with the changes and with the names of those
+                that stay as they are though the configuration says otherwise.
 
         Raises:
-            ProviderConfigError: A provider needs a package that is missing, or the like.
+            ProviderConfigError: A provider needs a package that is missing, or the like; or none
+                would be left.
             NoProviderAvailableError: The manager was shut down meanwhile. In both cases nothing
                 has changed but keys.
         """
+        self._require_one(providers, made)
+        self._rotation.untaken.clear()
         changes = Changes()
         prepared: list[Member] = []
         taken = False
@@ -92,12 +98,59 @@ class Reloading:
             with self._life.work():  # refuses if it was shut down: nobody would close these
                 taken = True
                 self._exchange(prepared, providers, made, changes)
-                hold(changes)
+                hold(changes, self._kept(providers, changes))
         finally:
             if not taken:
                 lanes = [lane for member in prepared for lane in member.lanes]
                 await asyncio.gather(*map(see_off, lanes))
         return changes
+
+    def _require_one(self, providers: Sequence[ProviderBase], made: set[str]) -> None:
+        members = self._members.by_name
+        enabled = {name for name, member in members.items() if member.config.enabled}
+        # Who is still named is switched off on purpose, or stays since its key is lost.
+        named = {item.name for item in providers}
+        left = any(item.config.enabled for item in providers) or not enabled <= made
+        if enabled and not left and enabled.isdisjoint(named):
+            raise ProviderConfigError(
+                "no provider would be left enabled, so nothing has changed; name one under"
+                " providers.llm; to stop serving, shut the manager down"
+            )
+
+    def _kept(self, providers: Sequence[ProviderBase], changes: Changes) -> frozenset[str]:
+        members = self._members.by_name
+        others = {item.name for item in providers if members[item.name].config != item.config}
+        return frozenset(others - set(changes.rekeyed))
+
+    async def rekey(self, providers: Sequence[ProviderBase]) -> list[str]:
+        """Try those keys again that were not taken, and say nothing if they still are not.
+
+        Args:
+            providers: What the configuration says; not started.
+
+        Returns:
+            Names of those that use other keys now.
+        """
+        rekeyed = []
+        for provider in providers:
+            member = self._members.by_name.get(provider.name)
+            if member is None or provider.name not in self._rotation.untaken:
+                continue
+            if _without_keys(member.config) != _without_keys(provider.config):
+                continue  # a variable has changed, too: that is for a reload
+            if await self._rotation.adopt(member, provider, cause="reload", again=True):
+                rekeyed.append(provider.name)
+        return rekeyed
+
+    @property
+    def untaken(self) -> list[str]:
+        """Why keys were not taken, a line for each."""
+        return [line for lines in self._rotation.untaken.values() for line in lines]
+
+    @property
+    def untaken_of(self) -> list[str]:
+        """Names of the providers whose keys were not taken."""
+        return list(self._rotation.untaken)
 
     async def _prepare(
         self,
@@ -126,12 +179,19 @@ class Reloading:
         elif member.config == provider.config:
             return []
         elif _without_keys(member.config) == _without_keys(provider.config):
-            changes.problems += await self._rotation.adopt(member, provider, cause="reload")
-            changes.rekeyed.append(name)
+            if await self._rotation.adopt(member, provider, cause="reload"):
+                changes.rekeyed.append(name)
+            changes.problems += self._rotation.untaken.get(name, ())
             return []
         else:
             changes.changed.append(name)
-        return [self._members.prepare(provider, settings)]
+        prepared = self._members.prepare(provider, settings)
+        before = member.lanes if member is not None else ()
+        for old, new in zip_longest(before, prepared.lanes):
+            if new is not None:
+                # That it is as well as the one before, or as one should be, is no news.
+                new.presumed = True if old is None or old.well is None else old.well
+        return [prepared]
 
     def _exchange(
         self,

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..base import ProviderBase
-from ..errors import BadResponseError, ProviderUnavailableError
+from ..base.faults import content_of
+from ..errors import BadResponseError
 from ..types import Attempt, GenerationResult, Request, ResponseCheck
 from .member import Member
 from .needs import wants_json
@@ -26,19 +27,13 @@ async def ask_for_answer(
         arguments: What it is called with.
 
     Raises:
-        ProviderUnavailableError: It is not an answer: no mapping, or without content.
-        BadResponseError: It fails a check that the configuration asks for.
+        BadResponseError: It is not an answer: no mapping, or without content; or it fails a
+            check that the configuration asks for.
         ProviderError: What the provider raised.
     """
-    answer: object = await provider.generate(request.prompt, **arguments)
-    if not isinstance(answer, Mapping):
-        raise _no_answer(member)
+    answer = await provider.generate(request.prompt, **arguments)
+    content = content_of(answer, provider=member.name)
     tool_calls = list(answer.get("tool_calls") or ())
-    content = answer.get("content")
-    if content is None and tool_calls:
-        content = ""
-    if not isinstance(content, str):
-        raise _no_answer(member)
     if member.rules.response_checks:
         explained = bool(tool_calls) or answer.get("finish_reason") == CONTENT_FILTER
         check_answer(member, content, arguments, explained=explained)
@@ -90,12 +85,6 @@ def _is_json(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _no_answer(member: Member) -> ProviderUnavailableError:
-    return ProviderUnavailableError(
-        "the provider's answer is not a mapping with content", provider=member.name
-    )
 
 
 def with_records(result: GenerationResult, attempts: Sequence[Attempt]) -> GenerationResult:

@@ -21,11 +21,15 @@ class Rotation:
     Args:
         retirement: Sees the old ones off.
         notices: Tells of the changes.
+
+    Attributes:
+        untaken: Of which providers ``adopt`` has not taken keys, and why; a line for each.
     """
 
     def __init__(self, retirement: Retirement, notices: Notices) -> None:
         self._retirement = retirement
         self._notices = notices
+        self.untaken: dict[str, list[str]] = {}
 
     async def rotate(self, member: Member, key: str, number: int, *, cause: str) -> None:
         """Exchange one key.
@@ -56,12 +60,19 @@ class Rotation:
             raise
         lanes = list(member.lanes)
         lanes[number - 1] = new
-        member.config = _with_keys(member, lanes)
+        member.config = _with_keys(member.config, lanes)
         self._exchange(member, lanes)
+        self.untaken.pop(member.name, None)  # whoever gives a key by hand means that one
         self._notices.key(member.name, number, cause=cause, lane=new)
 
-    def _new_lane(self, member: Member, provider: ProviderBase, number: int) -> Lane:
+    def _candidate(self, member: Member, provider: ProviderBase, number: int) -> Lane:
         lane = member.new_lane(provider, number)
+        if number > len(member.lanes) or member.lanes[number - 1].well is not False:
+            lane.presumed = None  # it is not in use: that it fails changes nothing for anybody
+        return lane
+
+    def _new_lane(self, member: Member, provider: ProviderBase, number: int) -> Lane:
+        lane = self._candidate(member, provider, number)
         others = [item for item in member.lanes if item.number != number]
         if any(item.mark == lane.mark for item in others):
             raise ProviderConfigError(
@@ -71,17 +82,22 @@ class Rotation:
             )
         return lane
 
-    async def adopt(self, member: Member, provider: ProviderBase, *, cause: str) -> list[str]:
+    async def adopt(
+        self, member: Member, provider: ProviderBase, *, cause: str, again: bool = False
+    ) -> bool:
         """Take over the keys of a provider that is configured alike but for them.
 
         Args:
             member: The provider in use.
             provider: The same with its new keys; not started.
             cause: What changes them, for the record.
+            again: Whether this was tried before, so that it is no news if it fails.
 
         Returns:
-            Why keys were not taken over, a line for each; the old ones are kept in their place.
+            Whether it uses other keys now. Those that were not taken are in ``untaken``; the old
+            ones are kept in their place.
         """
+        before = list(member.lanes)
         known = {lane.mark: lane for lane in member.lanes}
         lanes: list[Lane] = []
         problems = []
@@ -91,11 +107,12 @@ class Rotation:
                 lane.number = number
                 lanes.append(lane)
                 continue
-            new = member.new_lane(item, number)
+            new = self._candidate(member, item, number)
             try:
                 await self._check(new)
             except ProviderError as error:
-                self._notices.key(member.name, number, cause=cause, error=error)
+                if not again:
+                    self._notices.key(member.name, number, cause=cause, error=error)
                 problems.append(f"key {number} of {member.name} was not taken: {error.message}")
             except BaseException:
                 # Cancelled: what was started is not in use, and nobody else knows of it.
@@ -110,10 +127,13 @@ class Rotation:
             # What is replaced by nothing that works stays.
             kept = [lane for lane in member.lanes if lane not in lanes]
             lanes += kept[: len(provider.for_each_key()) - len(lanes)]
+            self.untaken[member.name] = problems
+            member.config = _with_keys(provider.config, lanes)
         else:
+            self.untaken.pop(member.name, None)
             member.config = provider.config
         self._exchange(member, lanes)
-        return problems
+        return lanes != before
 
     async def _check(self, lane: Lane) -> None:
         """Start a provider with its new key, which checks that at its upstream.
@@ -142,8 +162,8 @@ class Rotation:
             self._retirement.retire(lane, member.longest_call)
 
 
-def _with_keys(member: Member, lanes: Sequence[Lane]) -> ProviderConfig:
+def _with_keys(config: ProviderConfig, lanes: Sequence[Lane]) -> ProviderConfig:
     keys = [key for lane in lanes if (key := lane.provider.config.api_key) is not None]
-    if member.config.api_keys:
-        return replace(member.config, api_keys=tuple(keys))
-    return replace(member.config, api_key=keys[0])
+    if config.api_keys:
+        return replace(config, api_keys=tuple(keys))
+    return replace(config, api_key=keys[0] if keys else None)

@@ -10,7 +10,15 @@ from typing import Any
 from ..errors import InvalidRequestError, NoProviderAvailableError, ProviderError
 from ..security.requests import DEFAULT_RULES, RequestRules, inspect_call
 from ..types import Alias, Capability, Prompt, Request
-from .aliases import NO_ALIASES, members_of, model_for, read_wish, with_defaults
+from .aliases import (
+    NO_ALIASES,
+    Doubt,
+    members_of,
+    model_for,
+    no_doubt,
+    read_wish,
+    with_defaults,
+)
 from .member import Member
 from .members import unknown_provider
 from .needs import lacks, needs_of
@@ -36,13 +44,15 @@ def make_request(
     max_providers: int | None = None,
     rules: RequestRules = DEFAULT_RULES,
     aliases: Mapping[str, Alias] = NO_ALIASES,
+    doubt: Doubt = no_doubt,
 ) -> Request:
     """Make the request of a call.
 
     Args:
         prompt: What is asked.
-        params: ``model`` and the chat parameters; a model ``"openai/gpt-4o"`` asks for the
-            provider of that name, if there is one, and an alias for those that it names.
+        params: ``model`` and the chat parameters; a model ``"openai/gpt-4o"`` or ``"openai"``
+            asks for the provider of that name, if there is one, and an alias for those that it
+            names.
         known: Names of the providers.
         now: The time.
         seconds: How long the call may take.
@@ -52,6 +62,7 @@ def make_request(
         max_providers: How many providers may be asked; None for all.
         rules: What calls may have in them.
         aliases: Names of one's own for models.
+        doubt: Says what is wrong with a model that is none of these.
 
     Raises:
         InvalidRequestError: The deadline is not one, the prompt is not one, or the call
@@ -65,7 +76,7 @@ def make_request(
     if system_prompt is not None:
         own["system_prompt"] = system_prompt
     inspect_call(prompt, own, rules)
-    provider, model, alias = read_wish(model, provider, known, aliases)
+    provider, model, alias = read_wish(model, provider, known, aliases, doubt)
     return Request(
         id=uuid.uuid4().hex,
         prompt=prompt,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
-from ..base.provider_base import unexpected
+from ..base.faults import unexpected
 from ..errors import (
     BadResponseError,
     ProviderError,

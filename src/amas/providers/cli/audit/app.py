@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..completion import outcome_names
 from ..ending import end
 
 app = typer.Typer(
@@ -134,6 +135,7 @@ def query(  # noqa: PLR0917 -- typer reads a command's options from its signatur
         typer.Option(
             help="How it ended, such as ok or timeout; failed for whatever failure.",
             show_default=False,
+            autocompletion=outcome_names,
         ),
     ] = None,
     request_id: Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..completion import field_names
+from ..completion import environment_names, field_names
 from ..ending import end
 from .parts import Part
 
@@ -77,13 +77,22 @@ def show(
 
 @app.command()
 def diff(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="The file; where --config names it, the one to compare with.", show_default=False
+        ),
+    ] = None,
     other: Annotated[
         Path | None, typer.Argument(help="The file to compare with.", show_default=False)
     ] = None,
     config: ConfigOption = None,
     environment: Annotated[
         str | None,
-        typer.Option(help="Compare with what holds under this AMAS_ENVIRONMENT."),
+        typer.Option(
+            help="Compare with what holds under this AMAS_ENVIRONMENT.",
+            autocompletion=environment_names,
+        ),
     ] = None,
 ) -> None:
     """Show what differs in effect between two configurations, with all their layers.
@@ -94,7 +103,9 @@ def diff(
     def work() -> int:
         from .comparing import diff_command  # noqa: PLC0415 -- help must not wait for it
 
-        return diff_command(config, other, environment)
+        if other is not None or (config is None and environment is not None):
+            return diff_command(file or config, other, environment)
+        return diff_command(config, file, environment)
 
     end(work)
 

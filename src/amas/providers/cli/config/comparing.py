@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any, Final
 
-from ....config.document import Path, address
-from ....config.layers import ENVIRONMENT
+from ....config.document import Path
 from ....config.loader import SECTIONS
+from ....config.overlays import ENVIRONMENT, meant_instead
 from ...errors import ProviderConfigError
 from .. import output
-from .values import DEFAULT, SHOWN, Value, read_configuration, resolved_values
+from .values import DEFAULT, SHOWN, Value, plain, read_configuration, resolved_values, shown_address
 
 _NONE: Final = "(none)"
 _DEFAULTS: Final = "(all defaults)"
@@ -40,7 +40,13 @@ def diff_command(config: FilePath | None, other: FilePath | None, environment: s
     before = resolved_values(read_configuration(config, environ))
     if environment is not None:
         environ[ENVIRONMENT] = environment
-    after = resolved_values(read_configuration(config if other is None else other, environ))
+    then = read_configuration(config if other is None else other, environ)
+    overlay = then.layered.overlay
+    if environment is not None and overlay is not None and not os.path.lexists(overlay):
+        raise ProviderConfigError(
+            meant_instead(overlay) or f"there is no {overlay}; make it, or name another environment"
+        )
+    after = resolved_values(then)
     lines = list(differences(before, after))
     for line in lines:
         output.answer(line)
@@ -63,11 +69,11 @@ def differences(before: Mapping[Path, Value], after: Mapping[Path, Value]) -> It
         if alone and row in rows[0] | rows[1]:
             if path == _first(row, before, after):
                 texts = [_presence(row, side) for side in sides]
-                yield f"{address(row)}: {texts[0]} -> {texts[1]}"
+                yield f"{shown_address(row)}: {texts[0]} -> {texts[1]}"
         elif _true(old) != _true(new):
             shown = _text(old), _text(new)
             same = " (differs)" if shown[0] == shown[1] else ""
-            yield f"{address(path)}: {shown[0]} -> {shown[1]}{same}"
+            yield f"{shown_address(path)}: {shown[0]} -> {shown[1]}{same}"
 
 
 def _in_order(paths: Iterable[Path]) -> list[Path]:
@@ -88,7 +94,7 @@ def _presence(row: Path, side: Mapping[Path, Value]) -> str:
     if not any(path[:_ROW] == row for path in side):
         return _NONE
     said = {
-        ".".join(map(str, path[_ROW:])): value.shown
+        plain(".".join(map(str, path[_ROW:]))): value.shown
         for path, value in side.items()
         if path[:_ROW] == row and path[_ROW:] and value.origin != DEFAULT
     }

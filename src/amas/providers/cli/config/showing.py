@@ -10,10 +10,18 @@ from typing import Any, Final
 
 import yaml
 
-from ....config.document import Path, address, printable
-from ....config.layers import ENVIRONMENT, Layered
+from ....config.document import Path, printable
+from ....config.layers import Layered
+from ....config.overlays import ENVIRONMENT
 from .. import output
-from .values import Value, read_configuration, resolved_values, written_values
+from .values import (
+    Value,
+    plain,
+    read_configuration,
+    resolved_values,
+    shown_address,
+    written_values,
+)
 
 _INDENT: Final = "  "
 
@@ -39,7 +47,10 @@ def show_command(config: FilePath | None, *, resolved: bool, as_json: bool) -> i
         output.say(f"warning: {warning}")
     values = resolved_values(configuration) if resolved else written_values(layered.document)
     if as_json:
-        rows = {address(path): {"value": v.shown, "from": v.origin} for path, v in values.items()}
+        rows = {
+            shown_address(path): {"value": value.shown, "from": value.origin}
+            for path, value in values.items()
+        }
         output.answer_json(rows)
         return 0
     for line in _head(layered, os.environ):
@@ -75,10 +86,10 @@ def _as_yaml(values: Mapping[Path, Value]) -> str:
     for path, value in values.items():
         known = _common(before, path)
         lines += [
-            f"{_INDENT * (depth + 1)}{_inline(path[depth])}:"
+            f"{_INDENT * (depth + 1)}{_inline(plain(path[depth]))}:"
             for depth in range(known, len(path) - 1)
         ]
-        text = f"{_inline(path[-1])}: {_inline(value.shown)}"
+        text = f"{_inline(plain(path[-1]))}: {_inline(value.shown)}"
         lines.append(f"{_INDENT * len(path)}{text}  # {printable(value.origin)}")
         before = path[:-1]
     return "".join(f"{line}\n" for line in lines)

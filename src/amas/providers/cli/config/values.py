@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from ....config.cross_checks import MASTER_KEY_VARIABLE
-from ....config.document import Document, Path
+from ....config.document import Document, Path, address
 from ....config.layers import Layered
 from ....config.loader import SECTIONS
 from ....config.provider_settings import ProvidersSettings, load_settings, read_document
@@ -62,6 +62,11 @@ class Configuration:
 
     layered: Layered
     settings: ProvidersSettings | None
+
+
+def shown_address(path: Path) -> str:
+    """Return a path in full, for people: a key that was pasted in a name's place is masked."""
+    return scrub(address(path)).replace(MASK, SHOWN)
 
 
 def read_configuration(
@@ -148,7 +153,8 @@ def _without_secrets(value: Any, path: Path, references: References) -> Any:
         return [_without_secrets(each, (*path, i), references) for i, each in enumerate(value)]
     if isinstance(value, dict):
         return {
-            key: _without_secrets(each, (*path, key), references) for key, each in value.items()
+            plain(key): _without_secrets(each, (*path, key), references)
+            for key, each in value.items()
         }
     if isinstance(value, Secret):
         text = value.get_secret_value()  # of an option; one that a variable sets is no reference
@@ -164,16 +170,17 @@ def _shown(value: Any) -> Any:
             text = value.get_secret_value()
             return text if text == "none" else SHOWN  # which says that there is none
         case Mapping():
-            return {str(key): _shown(item) for key, item in value.items()}
+            return {plain(str(key)): _shown(item) for key, item in value.items()}
         case frozenset():
             return sorted(map(_shown, value))
         case list() | tuple():
             return [_shown(item) for item in value]
         case _:
-            return _plain(value)
+            return plain(value)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value that is no collection as plain data, with what looks like a secret masked."""
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, float) and value.is_integer():

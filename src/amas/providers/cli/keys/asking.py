@@ -5,13 +5,19 @@ from __future__ import annotations
 import getpass
 import sys
 import warnings
+from collections.abc import Iterable
 
 from ....config.references import References
 from ...base.provider_config import key_problem
 from ...errors import ProviderConfigError
+from ...key_shapes import mask_shapes
 from ...secret import Secret
 
 _MAX_CHARACTERS = 64 << 10
+_NEVER_AN_ARGUMENT = (
+    "a key is never one: others see arguments in the list of processes, and the shell's history"
+    " keeps them. Type it when asked or pipe it in; if it was a key, let the vendor make a new one"
+)
 
 
 def ask_for_key(what: str) -> Secret:
@@ -62,7 +68,15 @@ def refuse_arguments(arguments: list[str]) -> None:
     """
     if arguments:
         raise ProviderConfigError(
-            "there is an argument or option that this command does not take; a key is never one: "
-            "others see arguments in the list of processes, and the shell's history keeps them. "
-            "Type it when asked or pipe it in; if it was a key, let the vendor make a new one"
+            f"there is an argument or option that this command does not take; {_NEVER_AN_ARGUMENT}"
         )
+
+
+def refuse_keys(texts: Iterable[str]) -> None:
+    """Refuse what looks like a key and stands where none belongs, without repeating it.
+
+    Raises:
+        ProviderConfigError: There is some.
+    """
+    if any(mask_shapes(text) != text for text in texts):
+        raise ProviderConfigError(f"an argument or answer looks like a key; {_NEVER_AN_ARGUMENT}")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ....config.document import Document, Path, address, kind, label
 from ....config.provider_settings import ProviderSettings, load_security, read_document
-from ....config.references import AbsentError, BrokenReferenceError, References
+from ....config.references import AbsentError, BrokenReferenceError, References, variable_meant
 from ....config.resolution import is_plaintext, secret_fields
 from ....config.yaml_edit import YamlText
 from ...errors import ProviderConfigError, suggestion
@@ -148,11 +148,6 @@ def take_inventory(name: str, content: bytes, environ: Mapping[str, str]) -> Inv
     )
     layered = read_document(name, environ, load_catalog()).document
     layered.raise_problems()
-    if not masters and text.has_outside(MASTER_KEY):
-        stray = (
-            "security.master_key stands outside of providers:, where it is not read; move it there"
-        )
-        warnings = (*warnings, f"{name}: {stray}")
     entries, effective = (tuple(_entries(each, references)) for each in (text.document, layered))
     return Inventory(text, masters, entries, warnings, layered, effective)
 
@@ -231,6 +226,7 @@ def _entry(path: Path, text: str, references: References) -> Entry:
         why = absent.what
     except BrokenReferenceError as broken:
         why = str(broken)
+        kept = "broken" if variable_meant(text) else kept
     # A reference must not be one: it would be masked in what is said about it.
     shown = Secret(text) if kept == "plain text" else text
     return Entry(path, shown, kept, value, why, created, master)

@@ -24,8 +24,8 @@ from ..keys.asking import ask_for_key
 from ..keys.editing import read_inventory
 from ..keys.files import edit_file, new_file
 from ..keys.inventory import take_inventory
-from .asking import at_terminal
-from .loading import row_of
+from .asking import agree, at_terminal
+from .loading import require_sound, row_of
 from .models import find_model
 from .planning import Plan, Wish, plan
 from .starter import starter_text
@@ -47,6 +47,19 @@ class How:
     dry_run: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A key that somebody gave.
+
+    Args:
+        key: The key; None where a variable has it, or nobody asks.
+        sealed: Whether it is to be sealed into the file; else it is for the check alone.
+    """
+
+    key: Secret | None = None
+    sealed: bool = False
+
+
 def add_command(config: FilePath, wish: Wish, how: How) -> int:
     """Add the row of a provider to a configuration.
 
@@ -65,7 +78,8 @@ def add_command(config: FilePath, wish: Wish, how: How) -> int:
     exists = config.exists()
     # Before a key is typed, so that nobody types it in vain.
     settings = _settings_without(config, planned.name) if exists else None
-    key = _key(config if exists else None, planned, wish, how, piped=piped)
+    given = _key(config if exists else None, planned, wish, how, piped=piped)
+    key = given.key
     if planned.lacks_model:
         planned = find_model(planned, lambda tried: row_of(tried, key))
     row = row_of(planned, key)
@@ -77,8 +91,8 @@ def add_command(config: FilePath, wish: Wish, how: How) -> int:
                 "\nTo add it all the same: --no-check"
             )
             return 1
-    _write(config, planned, key, how, exists=exists)
-    _tell(config, planned, settings, how, sealed=key is not None)
+    _write(config, planned, key if given.sealed else None, how, exists=exists)
+    _tell(config, planned, settings, how, sealed=given.sealed)
     return 0
 
 
@@ -97,25 +111,25 @@ def _settings_without(config: FilePath, name: str) -> ProvidersSettings:
     )
 
 
-def _key(
-    config: FilePath | None, planned: Plan, wish: Wish, how: How, *, piped: bool
-) -> Secret | None:
-    """Return the key that is to be sealed into the file; None where a reference does."""
+def _key(config: FilePath | None, planned: Plan, wish: Wish, how: How, *, piped: bool) -> _Given:
+    """Take the key that no variable has; it is asked for where somebody is there."""
     variable = planned.variable
     if variable is None or (os.environ.get(variable, "").strip() and not piped):
-        return None
+        return _Given()
     if piped and config is None:
         raise ProviderConfigError(
             "there is no file yet to seal the key into; make it with `amas-providers init`"
         )
-    asks = piped or (at_terminal() and wish.key_from is None)
-    if asks and config is not None:
+    asks = at_terminal() and wish.key_from is None
+    if config is not None and (piped or asks):
         inventory = read_inventory(config)
         if piped or inventory.masters:
             inventory.sealing_master(("llm", planned.name, "api_key"))
-            return ask_for_key(planned.name)
+            return _Given(ask_for_key(planned.name), sealed=True)
     if not how.check:
-        return None
+        return _Given()
+    if asks and _agrees_to_reference(variable):
+        return _Given(ask_for_key(planned.name))
     where = f"   (get a key at {planned.docs})" if planned.docs else ""
     raise ProviderConfigError(
         f"{variable} is not set, so nothing says that {planned.name} would work. Do one of these:"
@@ -127,11 +141,23 @@ def _key(
     )
 
 
+def _agrees_to_reference(variable: str) -> bool:
+    """Ask whether a key that cannot be sealed is to be typed for the check alone."""
+    output.say(
+        f"{variable} is not set, and there is no master key to keep a key sealed in the file."
+        f"\nThe row can refer to ${{{variable}}}: the key is then asked for to check it, kept"
+        f" nowhere, and you export {variable} yourself."
+    )
+    return agree("Go on like that?")
+
+
 def _write(config: FilePath, planned: Plan, key: Secret | None, how: How, *, exists: bool) -> None:
     if exists:
         edit_file(str(config), _change(config, planned, key), dry_run=how.dry_run)
-    elif not how.dry_run:
-        new_file(str(config), starter_text([planned], config.name).encode())
+        return
+    content = require_sound(str(config), starter_text([planned], config.name).encode())
+    if not how.dry_run:
+        new_file(str(config), content)
 
 
 def _change(config: FilePath, planned: Plan, key: Secret | None) -> Callable[[bytes], bytes]:
@@ -139,12 +165,14 @@ def _change(config: FilePath, planned: Plan, key: Secret | None) -> Callable[[by
 
     def change(content: bytes) -> bytes:
         if key is None:
-            return YamlText(str(config), content).add(path, planned.fields)
+            added = YamlText(str(config), content).add(path, planned.fields)
+            return require_sound(str(config), added)
         place = (*path, "api_key")
         inventory = take_inventory(str(config), content, os.environ)
         master = inventory.sealing_master(place)
         token = seal(key, address(place), master, now=time.time())
-        return inventory.text.add(path, planned.with_key(token).fields)
+        added = inventory.text.add(path, planned.with_key(token).fields)
+        return require_sound(str(config), added)
 
     return change
 

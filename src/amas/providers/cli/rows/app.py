@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -12,7 +12,7 @@ import typer
 from ...errors import ProviderConfigError
 from ..completion import known_names
 from ..ending import end
-from ..keys.asking import refuse_arguments
+from ..keys.asking import refuse_arguments, refuse_keys
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -152,7 +152,13 @@ def add(  # noqa: PLR0917 -- typer reads a command's options from its signature
 def catalog(
     search: Annotated[
         str | None,
-        typer.Option("--search", "-s", metavar="TEXT", help="Only those that have this somewhere."),
+        typer.Option(
+            "--search",
+            "-s",
+            metavar="TEXT",
+            help="Only those that have this somewhere: in the name, model, key variable, needs, or"
+            " among what they can do, such as vision.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -233,6 +239,12 @@ def _end(context: typer.Context, work: Callable[[], int]) -> NoReturn:
 
     def checked() -> int:
         refuse_arguments(context.args)
+        refuse_keys(_texts(context.params.values()))
         return work()
 
     end(checked)
+
+
+def _texts(values: Iterable[object]) -> Iterator[str]:
+    for value in values:
+        yield from _texts(value) if isinstance(value, list | tuple) else (str(value),)

@@ -9,15 +9,14 @@ from pathlib import Path as FilePath
 from typing import Final
 
 from ....config.json_schema import FILE_NAME, schema_text
-from ....config.yaml_source import parse_yaml
 from ...errors import ProviderConfigError, suggestion
 from ...llm.catalog import by_prefix, load_catalog
-from ...manager.discovery import read_configuration
 from .. import output
+from ..keys.asking import refuse_keys
 from ..keys.files import edit_file, new_file
 from .asking import agree, ask, at_terminal
 from .finding import find_rows
-from .loading import row_of
+from .loading import require_sound, row_of
 from .models import find_model
 from .planning import Plan, Wish, plan
 from .starter import starter_text
@@ -51,6 +50,11 @@ def init_command(file: FilePath, wishes: Sequence[Wish], how: How) -> int:
     Returns:
         The exit code.
     """
+    if file.name == FILE_NAME:
+        raise ProviderConfigError(
+            f"{file}: this is the name of the schema for editors; choose another one, such as"
+            " providers.yaml"
+        )
     if file.exists() and not how.force:
         raise ProviderConfigError(
             f"{file}: there is such a file already; add to it with `amas-providers providers add"
@@ -67,9 +71,8 @@ def init_command(file: FilePath, wishes: Sequence[Wish], how: How) -> int:
         raise ProviderConfigError(f"{', '.join(sorted(twice))}: named twice; name it once")
     for row in rows:
         row_of(row)
-    text = starter_text(rows, str(file), schema=how.schema)
-    _require_sound(str(file), text)
-    _put(file, text.encode(), replaced=how.force)
+    content = starter_text(rows, str(file), schema=how.schema).encode()
+    _put(file, require_sound(str(file), content), replaced=how.force)
     schema = f", and {_put_schema(file, force=how.force)}" if how.schema else ""
     output.say(f"{file}{schema}: written")
     _next_steps(file, rows)
@@ -78,11 +81,6 @@ def init_command(file: FilePath, wishes: Sequence[Wish], how: How) -> int:
 
 def _complete(planned: Plan) -> Plan:
     return find_model(planned, row_of) if planned.lacks_model else planned
-
-
-def _require_sound(name: str, text: str) -> None:
-    """Refuse to write what would not load."""
-    read_configuration({"providers": parse_yaml(name, text.encode()).data})
 
 
 def _asked(rows: list[Plan]) -> list[Plan]:
@@ -96,8 +94,9 @@ def _asked(rows: list[Plan]) -> list[Plan]:
     )
     while name := ask("Provider"):
         try:
-            row = plan(_wished(name), os.environ)
-            row = _with_model(row)
+            refuse_keys([name])
+            row = _with_model(plan(_wished(name), os.environ))
+            refuse_keys(map(str, row.fields.values()))
             row_of(row)
         except ProviderConfigError as error:
             for problem in error.problems:

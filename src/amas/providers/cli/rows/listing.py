@@ -16,7 +16,8 @@ def catalog_command(search: str | None, *, as_json: bool) -> int:
     """List the providers of the catalogue, and LiteLLM's other prefixes.
 
     Args:
-        search: Text that each one shown has in its name, title, a prefix or its model.
+        search: Text that each one shown has in its name, title, a prefix, its model, what it needs,
+            what it can do, or the address of its page.
         as_json: Whether to print JSON: one object with ``providers`` and ``others``.
 
     Returns:
@@ -35,8 +36,10 @@ def catalog_command(search: str | None, *, as_json: bool) -> int:
     if not entries and not others:
         known = [*catalog().prefixes, *catalog().others]
         output.say(
-            f"nothing fits{suggestion(text, known)}; any OpenAI-compatible server works by its"
-            " address: amas-providers providers add NAME --base-url URL"
+            f"nothing fits{suggestion(text, known)}; names, models, key variables, needs and"
+            " capabilities are searched, and what a model costs is not among them; any"
+            " OpenAI-compatible server works by its address: amas-providers providers add NAME"
+            " --base-url URL"
         )
         return 1
     return 0
@@ -93,4 +96,5 @@ def needs(entry: CatalogEntry) -> str:
 
 def _fits(entry: CatalogEntry, text: str) -> bool:
     words = (entry.name, entry.title, *entry.prefixes, entry.litellm_provider, *entry.env)
-    return any(text in word.casefold() for word in (*words, entry.default_model or ""))
+    more = (entry.default_model or "", *entry.capabilities, needs(entry), "local" * entry.local)
+    return any(text in word.casefold() for word in (*words, *more, entry.docs or ""))

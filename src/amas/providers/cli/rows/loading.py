@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+from ....config.layers import Draft
 from ...base import ProviderConfig
 from ...errors import ProviderConfigError
 from ...manager.discovery import read_configuration
@@ -34,3 +35,21 @@ def row_of(planned: Plan, key: Secret | None = None) -> ProviderConfig:
         raise ProviderConfigError(problems=[*error.problems, *hint]) from None
     row = settings.provider_configs()[0]
     return row if key is None else replace(row, api_key=key)
+
+
+def require_sound(path: str, content: bytes) -> bytes:
+    """Return what is to be written to a file, if it would load with all its layers.
+
+    Args:
+        path: The file.
+        content: What it would have.
+
+    Raises:
+        ProviderConfigError: It would not, and why.
+    """
+    try:
+        read_configuration(Draft(path, content))
+    except ProviderConfigError as error:
+        said = f"{path}: nothing is written, since the configuration would not load:"
+        raise ProviderConfigError(problems=[said, *error.problems]) from None
+    return content

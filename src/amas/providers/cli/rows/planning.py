@@ -98,7 +98,7 @@ def plan(wish: Wish, environ: Mapping[str, str]) -> Plan:
     Raises:
         ProviderConfigError: Nobody knows this provider, or a name is none.
     """
-    name = wish.row_name or wish.name
+    name = wish.name if wish.row_name is None else wish.row_name
     for text in {wish.name, name}:
         if not NAME.fullmatch(text):
             raise ProviderConfigError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...base.faults import content_of
 from ...errors import ProviderUnavailableError
 from ...types import Attempt, EmbeddingResult, GenerationResult, Outcome, StreamChunk
 from . import values
@@ -17,9 +18,10 @@ def result_from_data(data: object, *, provider: str) -> GenerationResult:
         provider: Name of the provider; whatever the child says.
 
     Raises:
-        ProviderUnavailableError: It is no answer.
+        BadResponseError: It is no answer.
     """
-    read = _with_content(data, "an answer without a text", provider)
+    content = content_of(data, provider=provider)
+    read = values.mapping(data)
     usage, model = values.usage(read.get("usage")), values.name(read.get("model"))
     tokens = values.count(read.get("tokens_used"))
     if tokens is None:
@@ -34,7 +36,7 @@ def result_from_data(data: object, *, provider: str) -> GenerationResult:
         error=None,
     )
     return GenerationResult(
-        content=values.text(read.get("content")) or "",
+        content=values.text(content) or "",
         tokens_used=tokens,
         provider=provider,
         model=model,
@@ -52,7 +54,9 @@ def result_from_data(data: object, *, provider: str) -> GenerationResult:
 
 def chunk_from_data(data: object, *, provider: str) -> StreamChunk:
     """Check a piece of a stream; as ``result_from_data``."""
-    read = _with_content(data, "a piece without a text", provider)
+    read = values.mapping(data)
+    if not isinstance(data, dict) or not isinstance(data.get("content") or "", str):
+        raise _unreadable("a piece without a text", provider)
     return StreamChunk(
         content=values.text(read.get("content")) or "",
         provider=provider,
@@ -85,12 +89,6 @@ def embedding_from_data(data: object, *, provider: str) -> EmbeddingResult:
 def names_from_data(data: object) -> list[str]:
     """Check names; what is none is left out."""
     return [item for item in values.items(data) if values.name(item) is not None]
-
-
-def _with_content(data: object, what: str, provider: str) -> dict[str, Any]:
-    if not isinstance(data, dict) or not isinstance(data.get("content") or "", str):
-        raise _unreadable(what, provider)
-    return data
 
 
 def _mappings(value: object) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ... import errors
 from ...base import ProviderBase, ProviderConfig
+from ...base.faults import unexpected
 from ...errors import (
     AccessDeniedError,
     AllProvidersFailedError,
@@ -57,18 +58,10 @@ def config_from_data(data: Mapping[str, Any]) -> ProviderConfig:
     return ProviderConfig(**{**data, "sandbox": SandboxLimits(**data["sandbox"])})
 
 
-def described(error: BaseException) -> str:
-    """Return what an error says; a plugin's own may fail even at that."""
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 -- whatever its __str__ does
-        return "it does not say why"
-
-
 def error_to_data(error: BaseException) -> dict[str, Any]:
     """Return an error as plain data; one that is not of our tree becomes one that is."""
     if not isinstance(error, ProviderError):
-        error = ProviderUnavailableError(f"unexpected {type(error).__name__}: {described(error)}")
+        error = unexpected(error)
     kind = next(item for item in type(error).__mro__ if item.__name__ in _ERRORS)
     try:
         data = {name: getattr(error, name, None) for name in _ATTRIBUTES}

@@ -10,8 +10,9 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from ...base import ProviderBase
+from ...base.faults import said_by
 from ...types import StreamChunk
-from .portable import described, error_to_data, facts_to_data
+from .portable import error_to_data, facts_to_data
 from .wire import MAX_CHUNK, MAX_FROM_CHILD, MAX_TO_CHILD, pack, receive, weigh
 
 WINDOW: Final = 16
@@ -118,7 +119,7 @@ def _packed(message: dict[str, Any]) -> bytes:
         data = pack(message, MAX_FROM_CHILD)
         weigh(data)
     except Exception as error:  # noqa: BLE001 -- plain data it is not; what it is instead may raise anything
-        problem = TypeError(f"the answer cannot be handed on: {described(error)}")
+        problem = TypeError(f"the answer cannot be handed on: {said_by(error)}")
         return pack({"id": message["id"], "error": error_to_data(problem)}, MAX_FROM_CHILD)
     return data
 
