@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 WORKERS ?= 3
-.PHONY: help install demo test slow chaos lint format bench lock clean
+.PHONY: help install demo test slow direct chaos lint format bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: $(INSTALLED) ## Run the tests, and refuse branch coverage below 95%
 
 slow: $(INSTALLED) ## Run the tests that start and kill whole processes
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -m slow
+
+direct: $(INSTALLED) ## Prove for the whole catalogue that the direct way is equal to the installed LiteLLM's own
+	AMAS_ALL_ROWS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -m slow tests/integration/test_direct_dispatch.py
 
 chaos: $(INSTALLED) ## Send 20,000 calls through servers that fail in every way; read 10,000 generated configurations; alter 4,400 audit trails
 	@$(BIN)/python tests/chaos/chaos.py
