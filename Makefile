@@ -6,6 +6,11 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 WORKERS ?= 3
+
+# Compiled modules are kept, also where the environment says otherwise: every worker and every command
+# that a test starts would compile them anew.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
 .PHONY: help install demo test slow direct chaos lint format bench lock clean
 
 help: ## Show this list

@@ -25,7 +25,7 @@ from amas.providers import (
 )
 from amas.providers.testing.upstream import ThreadedUpstream, Upstream
 
-pytestmark = pytest.mark.usefixtures("uncovered")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("uncovered")]
 
 Handler = Callable[[web.Request], Any]
 VENDORS = ["openai", "groq", "mistral", "gemini", "anthropic", "local", "cohere", "deepseek"]

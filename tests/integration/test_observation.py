@@ -68,7 +68,7 @@ from amas.providers.security.master_key import MasterKey, generate
 from amas.providers.testing.fake_provider import FakeProvider
 from amas.providers.testing.upstream import Upstream
 
-pytestmark = pytest.mark.usefixtures("uncovered")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("uncovered")]
 
 MASTER = generate()
 PROMPT = "the words of a prompt that nobody may read"

@@ -27,6 +27,7 @@ from amas.providers.testing import Delay, FakeProvider
 from amas.providers.testing.upstream import Upstream
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier.*:UserWarning"),
     pytest.mark.usefixtures("uncovered"),
 ]

@@ -50,7 +50,7 @@ from amas.providers.secret import MASK, Secret, scrub
 from amas.providers.security.master_key import generate
 from amas.providers.testing.upstream import Fault, ThreadedUpstream, Upstream
 
-pytestmark = pytest.mark.usefixtures("uncovered")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("uncovered")]
 
 PATHS = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta", "ollama": ""}
 WORD = string.ascii_letters + string.digits

@@ -42,6 +42,8 @@ from amas.providers.testing.fake_provider import FakeClock
 from amas.providers.testing.upstream import Upstream
 from amas.providers.types import Capability, Price, SandboxLimits
 
+pytestmark = pytest.mark.slow
+
 # It does what it is told: the prompt is its code.
 PUPPET = '''
 import asyncio, ctypes, hashlib, json, os, resource, signal, socket, struct, sys, threading
