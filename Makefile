@@ -59,9 +59,9 @@ PEERS := .venv-bench
 PEERS_LOCK := tests/benchmarks/requirements.lock
 
 bench: $(PEERS)/.installed ## Measure the overhead against peers; prints ratios
-	@$(PEERS)/bin/python tests/benchmarks/peers.py
 	@$(PEERS)/bin/python tests/benchmarks/failover.py
 	@$(PEERS)/bin/python tests/benchmarks/observation.py
+	@$(PEERS)/bin/python tests/benchmarks/peers.py
 
 $(PEERS)/.installed: requirements.lock $(PEERS_LOCK)
 	$(PYTHON) -m venv --clear $(PEERS)
