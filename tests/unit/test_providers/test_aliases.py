@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,6 +52,17 @@ def aliases(models: Mapping[str, Any]) -> dict[str, ModelAlias]:
     }
 
 
+HOUSES: list[House] = []
+
+
+@pytest.fixture(autouse=True)
+async def _close_houses() -> AsyncIterator[None]:
+    """Shut down what a test has not."""
+    yield
+    while HOUSES:
+        await HOUSES.pop().manager.shutdown()
+
+
 class House:
     """A manager of the providers a, b and c with some aliases."""
 
@@ -66,6 +77,7 @@ class House:
             providers=(self.a, self.b, self.c),
             observers=[self],
         )
+        HOUSES.append(self)
 
     def observe(self, events: Sequence[Event]) -> None:
         """Keep what happens."""
