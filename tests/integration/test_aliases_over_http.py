@@ -21,7 +21,7 @@ from amas.providers.observability.audit.verification import verify
 from amas.providers.security.master_key import MasterKey, generate
 from amas.providers.testing.upstream import Fault, ThreadedUpstream
 
-pytestmark = pytest.mark.usefixtures("uncovered")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("uncovered")]
 
 
 @dataclass

@@ -37,7 +37,11 @@ from amas.providers.secret import reveal
 from amas.providers.testing.upstream import RecordedRequest, Upstream
 
 # LiteLLM under measurement takes twice as long; the adapter is measured by tests of its own.
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("uncovered")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("uncovered"),
+]
 
 ROWS = list(load_catalog().values())
 KEY = "our" + "-key" * 5
@@ -135,16 +139,7 @@ def of_file(path: Path) -> list[ProviderConfig]:
     return [config for config in settings.provider_configs() if config.enabled]
 
 
-# All rows are asked in `make slow`; those of the files, and of the vendors that differ most, always.
-ALWAYS = {"openai", "anthropic", "gemini", "ollama", "groq", "bedrock", "vertex_ai", "custom"}
-CASES = [
-    pytest.param(
-        of_catalogue(entry),
-        id=entry.name,
-        marks=() if entry.name in ALWAYS else pytest.mark.slow,
-    )
-    for entry in ROWS
-] + [
+CASES = [pytest.param(of_catalogue(entry), id=entry.name) for entry in ROWS] + [
     pytest.param(config, id=f"{path.name}-{config.name}")
     for path in CONFIGS
     for config in of_file(path)

@@ -23,6 +23,7 @@ from amas.providers.testing.upstream import Fault, Reply, Upstream
 
 # What LiteLLM does inside makes pydantic warn on the first use of some vendors' modules.
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("uncovered"),
     pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier.*:UserWarning"),
     pytest.mark.usefixtures("uncovered"),  # LiteLLM under measurement takes twice as long

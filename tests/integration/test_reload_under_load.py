@@ -22,6 +22,7 @@ from amas.providers.observability.events import ConfigurationChanged, Event
 from amas.providers.testing.upstream import Upstream
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier.*:UserWarning"),
     pytest.mark.usefixtures("uncovered"),
 ]

@@ -33,7 +33,7 @@ from amas.providers.llm.litellm_runtime import load_runtime
 from amas.providers.secret import MASK
 from amas.providers.testing.upstream import Upstream
 
-pytestmark = pytest.mark.usefixtures("uncovered")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("uncovered")]
 
 # Looks like no vendor's key: only exact match can find it.
 KEY = "zq9" + "Lm4vXe7" * 3
