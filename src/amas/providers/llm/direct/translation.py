@@ -99,6 +99,7 @@ class Translation:
         self._litellm = runtime.litellm
         self._base_url = target.base_url
         self._vendor = _RENAMED.get(target.litellm_provider, target.litellm_provider)
+        self._mapped_as = self._vendor  # whose errors LiteLLM takes a stream's for
         self._key = key
         self._headers = {**_GREETINGS.get(self._vendor, {}), **headers}
         self._utils: Any = import_module("litellm.utils")
@@ -291,12 +292,12 @@ class Translation:
         """Whether a piece's finish reason is the upstream's word, where LiteLLM makes one up."""
         return True
 
-    def mapped_error(self, error: Exception, model: str, *, vendor: str | None = None) -> Exception:
+    def mapped_error(self, error: Exception, model: str) -> Exception:
         """Return what LiteLLM makes of an exception in a stream."""
         try:
             self._utils.exception_type(
                 model=model,
-                custom_llm_provider=vendor or self._vendor,
+                custom_llm_provider=self._mapped_as,
                 original_exception=error,
                 completion_kwargs={},
                 extra_kwargs={},

@@ -30,6 +30,7 @@ class OpenAITranslation(Translation):
 
     def __init__(self, runtime: Runtime, target: Target, **given: Any) -> None:
         super().__init__(runtime, target, **given)
+        self._mapped_as = "openai"
         self._errors: Any = import_module("litellm.llms.openai.common_utils")
         self._convert: Any = import_module(
             "litellm.litellm_core_utils.llm_response_utils.convert_dict_to_response"
@@ -115,10 +116,6 @@ class OpenAITranslation(Translation):
             message = told.get("message") if isinstance(told, Mapping) else None
             request = httpx.Request("POST", self._base_url)
             raise self._api_error(str(message or _NO_WORDS), request, body=told)
-
-    @override
-    def mapped_error(self, error: Exception, model: str, *, vendor: str | None = None) -> Exception:
-        return super().mapped_error(error, model, vendor="openai")
 
 
 class AnthropicTranslation(Translation):
