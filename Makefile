@@ -11,7 +11,7 @@ WORKERS ?= 3
 # that a test starts would compile them anew.
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
-.PHONY: help install demo test slow direct chaos lint format bench lock clean
+.PHONY: help install demo test slow direct ways chaos lint format bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,12 +37,29 @@ test: $(INSTALLED) ## Run the tests, and refuse branch coverage below 95%
 slow: $(INSTALLED) ## Run the tests that start and kill whole processes
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -m slow
 
-direct: $(INSTALLED) ## Prove for the whole catalogue that the direct way is equal to the installed LiteLLM's own
-	AMAS_ALL_ROWS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -m slow tests/integration/test_direct_dispatch.py
+# Against another version, in an environment beside: make direct LITELLM=1.106.12. Where all is equal, its first
+# two numbers may stand in TESTED (src/amas/providers/llm/way.py); until then `auto` goes LiteLLM's own way with it.
+# How a provider differs: $(OTHER)/bin/python -m pytest tests/integration/test_direct_dispatch.py -k NAME
+OTHER := .venv-litellm
+OTHER_INSTALLED := $(OTHER)/.installed-$(LITELLM)
 
-chaos: $(INSTALLED) ## Send 20,000 calls through servers that fail in every way; read 10,000 generated configurations; alter 4,400 audit trails
+direct: $(if $(LITELLM),$(OTHER_INSTALLED),$(INSTALLED)) ## Prove for all providers that the direct way equals LiteLLM's own; LITELLM=1.2.3 takes that one
+	AMAS_ALL_ROWS=1 $(if $(LITELLM),$(OTHER),$(VENV))/bin/python -m pytest --quiet -rN --tb=no --numprocesses $(WORKERS) --dist worksteal -m slow tests/integration/test_direct_dispatch.py
+
+$(OTHER_INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv --clear $(OTHER)
+	$(OTHER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(OTHER)/bin/python -m pip install --quiet --disable-pip-version-check litellm==$(LITELLM)
+	$(OTHER)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+ways: $(INSTALLED) ## Run all tests with `dispatch: direct`, then with `dispatch: litellm`
+	$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist worksteal --dispatch direct
+	$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist worksteal --dispatch litellm
+
+chaos: $(INSTALLED) ## Send 20,000 calls through servers that fail in every way; read 10,000 generated configurations; alter 4,400 audit trails, and 20,000 answers for both ways
 	@$(BIN)/python tests/chaos/chaos.py
-	AMAS_FUZZ_ROUNDS=10000 AMAS_TAMPER_ROUNDS=4400 $(BIN)/python -m pytest -q tests/unit/test_providers/test_config_fuzz.py tests/unit/test_observability/test_audit_tampering.py
+	AMAS_FUZZ_ROUNDS=10000 AMAS_TAMPER_ROUNDS=4400 AMAS_WAYS_ROUNDS=2000 $(BIN)/python -m pytest -q tests/unit/test_providers/test_config_fuzz.py tests/unit/test_observability/test_audit_tampering.py tests/unit/test_providers/test_both_ways.py
 
 lint: $(INSTALLED) ## Check style, types and layers
 	$(BIN)/ruff check .
@@ -73,4 +90,4 @@ lock: $(INSTALLED) ## Resolve the dependencies anew, within what pyproject.toml 
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --generate-hashes --no-header --no-emit-index-url --no-annotate --upgrade --output-file requirements.lock pyproject.toml
 
 clean: ## Remove what was built
-	rm -rf $(VENV) $(PEERS) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf $(VENV) $(PEERS) $(OTHER) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -10,6 +10,7 @@ import subprocess
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +20,44 @@ from coverage import Coverage
 
 _LOCAL = ("127.", "::1", "localhost", "0.0.0.0")
 _FOREIGN = ("API_KEY", "API_BASE", "BASE_URL", "LITELLM", "AMAS_", "_PROXY", "_proxy")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the whole suite go one way."""
+    parser.addoption(
+        "--dispatch",
+        choices=["direct", "litellm"],
+        help="what `dispatch: auto` stands for in this run. With `direct`, a provider of which the"
+        " catalogue says that it is not keeps auto, and any other is refused if it cannot be;"
+        " processes that tests start keep auto",
+    )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Put ``--dispatch`` in the place of ``auto``, where providers open their connections."""
+    asked = request.config.getoption("--dispatch")
+    if asked is None:
+        yield
+        return
+    # Only then: many tests are of what is not imported.
+    from amas.providers.llm import connections, litellm_provider, opening
+
+    def turned(config: Any, target: Any) -> Any:
+        clouds = target.entry is not None and target.entry.detour is not None
+        keep = config.dispatch != "auto" or (clouds and asked == "direct")
+        return config if keep else replace(config, dispatch=asked)
+
+    def open_connections(target: Any, config: Any) -> Any:
+        return opening.open_connections(target, turned(config, target))
+
+    def open_ways(runtime: Any, target: Any, config: Any, http: Any) -> Any:
+        return opening.open_ways(runtime, target, turned(config, target), http)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connections, "open_connections", open_connections)
+        patch.setattr(litellm_provider, "open_ways", open_ways)
+        yield
 
 
 def _is_local(address: Any) -> bool:
@@ -98,7 +137,7 @@ def no_blocking(monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockBuster]:
     with blockbuster_ctx() as detector:
         for function in detector.functions.values():
             # LiteLLM's first requests are played on a loop of their own, in a thread.
-            function.can_block_in("llm/litellm_rehearsal.py", "rehearse")
+            function.can_block_in("llm/litellm_rehearsal.py", ("rehearse", "rehearse_direct"))
             # The catalogue is read once in a process, by the first provider: as if imported.
             function.can_block_in("llm/catalog.py", "catalog")
             # Where a log goes is the host's to say, and LiteLLM's goes to stderr.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ KEY = "bench-" + "key" * 6
 MESSAGES: list[Any] = [{"role": "user", "content": "hello"}]
 
 Ask = Callable[[], Awaitable[Any]]
-Stream = Callable[[], Awaitable[int]]
+Stream = Callable[[], AsyncIterator[Any]]
 
 RAW, SDK, LITELLM, ROUTER = "raw aiohttp", "openai SDK", "litellm.acompletion", "litellm.Router"
 ANY_LLM, PYDANTIC_AI, LANGCHAIN = (
@@ -37,18 +39,13 @@ class Peer:
 
     Args:
         ask: Asks once, and returns the answer.
-        stream: Asks once for a stream, reads it to the end, and returns the number of pieces.
+        stream: Asks once for a stream, and yields its pieces, of which the first has content.
         fail_over: Asks once, the first provider refusing connections, the second answering.
     """
 
     ask: Ask
     stream: Stream | None = None
     fail_over: Ask | None = None
-
-
-async def count(pieces: AsyncIterator[Any]) -> int:
-    """Read a stream to its end."""
-    return len([None async for _ in pieces])
 
 
 class Peers:
@@ -63,12 +60,16 @@ class Peers:
     def __init__(self, url: str, dead: str, stack: AsyncExitStack) -> None:
         self._plain, self._streamed, self._dead = f"{url}/plain/v1", f"{url}/stream/v1", dead
         self._stack = stack
+        self._managers: list[ProviderManager] = []
+        self._log: logging.Handler | None = None
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
     async def make(self) -> dict[str, Peer]:
         """Make every peer ready."""
         os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
         os.environ["OPENAI_API_KEY"] = KEY
+        stream = self._stack.enter_context((self.folder / "log").open("w"))
+        self._log = configure_logging(json=True, stream=stream)
         return {
             RAW: await self._raw(),
             SDK: self._sdk(),
@@ -93,16 +94,13 @@ class Peers:
             async with session.post(url, data=body, headers=headers) as answer:
                 return json.loads(await answer.read())["choices"][0]["message"]["content"]
 
-        async def stream() -> int:
-            pieces = 0
+        async def stream() -> AsyncIterator[Any]:
             body = json.dumps({"model": MODEL, "messages": MESSAGES, "stream": True})
             url = f"{self._streamed}/chat/completions"
             async with session.post(url, data=body, headers=headers) as answer:
                 async for line in answer.content:
                     if line.startswith(b"data: {"):
-                        json.loads(line[6:])
-                        pieces += 1
-            return pieces
+                        yield json.loads(line[6:])
 
         return Peer(ask, stream)
 
@@ -116,10 +114,10 @@ class Peers:
         for client in (plain, streamed):
             self._stack.push_async_callback(client.close)
 
-        async def stream() -> int:
-            return await count(
-                await streamed.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
-            )
+        async def stream() -> AsyncIterator[Any]:
+            answer = streamed.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
+            async for piece in await answer:
+                yield piece
 
         return Peer(lambda: plain.chat.completions.create(model=MODEL, messages=MESSAGES), stream)
 
@@ -131,9 +129,11 @@ class Peers:
             for url in (self._plain, self._streamed)
         )
 
-        async def stream() -> int:
-            answer = await streamed.acompletion(model=MODEL, messages=MESSAGES, stream=True)
-            return await count(answer)
+        async def stream() -> AsyncIterator[Any]:
+            async for piece in await streamed.acompletion(
+                model=MODEL, messages=MESSAGES, stream=True
+            ):
+                yield piece
 
         return Peer(lambda: plain.acompletion(model=MODEL, messages=MESSAGES), stream)
 
@@ -156,9 +156,10 @@ class Peers:
         streamed = FallbackModel(model(self._streamed), model(self._streamed))
         asked = [ModelRequest.user_text_prompt("hello")]
 
-        async def stream() -> int:
+        async def stream() -> AsyncIterator[Any]:
             async with model_request_stream(streamed, asked) as pieces:
-                return await count(pieces)
+                async for piece in pieces:
+                    yield piece
 
         return Peer(lambda: model_request(well, asked), stream, lambda: model_request(ill, asked))
 
@@ -175,7 +176,7 @@ class Peers:
         asked = [("user", "hello")]
         return Peer(
             lambda: well.ainvoke(asked),
-            lambda: count(streamed.astream(asked)),
+            lambda: streamed.astream(asked),
             lambda: ill.ainvoke(asked),
         )
 
@@ -194,8 +195,9 @@ class Peers:
                 **more,
             )
 
-        async def stream() -> int:
-            return await count(await ask(self._streamed, stream=True))
+        async def stream() -> AsyncIterator[Any]:
+            async for piece in await ask(self._streamed, stream=True):
+                yield piece
 
         return Peer(lambda: ask(self._plain), stream)
 
@@ -217,9 +219,11 @@ class Peers:
             disable_cooldowns=True,  # else it asks the dead one no more, and nothing is measured
         )
 
-        async def stream() -> int:
-            answer = await router.acompletion(model="streamed", messages=MESSAGES, stream=True)
-            return await count(answer)
+        async def stream() -> AsyncIterator[Any]:
+            async for piece in await router.acompletion(
+                model="streamed", messages=MESSAGES, stream=True
+            ):
+                yield piece
 
         return Peer(
             lambda: router.acompletion(model="well", messages=MESSAGES),
@@ -237,21 +241,35 @@ class Peers:
 
         return Peer(
             lambda: manager.generate(MESSAGES),
-            lambda: count(manager.stream(MESSAGES, provider="streamed")),
+            lambda: manager.stream(MESSAGES, provider="streamed"),
             fail_over,
         )
 
-    async def manager(self, *, dispatch: str = "auto", rows: int = 3) -> ProviderManager:
+    async def behind_an_open_circuit(self) -> Ask:
+        """Return what asks a manager whose first provider is set aside."""
+        manager = await self.manager(order=("dead", "plain", "streamed"))
+        manager.trip("dead", 24 * 3600)
+        return lambda: manager.generate(MESSAGES)
+
+    async def manager(
+        self,
+        *,
+        dispatch: str = "auto",
+        rows: int = 3,
+        order: Sequence[str] = ("plain", "streamed", "dead"),
+    ) -> ProviderManager:
         """Make a manager of ours with audit trail, metrics, logs and masking on.
 
-        Its first provider is ``plain``; ``dead`` refuses connections, ``streamed`` streams.
+        Its provider ``plain`` answers, ``streamed`` streams, and ``dead`` refuses connections.
 
         Args:
             dispatch: How its calls get to the wire.
             rows: How many providers it has.
+            order: The first of them.
         """
-        addresses = {"plain": self._plain, "streamed": self._streamed, "dead": self._dead}
-        addresses |= {f"other{number}": self._plain for number in range(rows - 3)}
+        known = {"plain": self._plain, "streamed": self._streamed, "dead": self._dead}
+        addresses = {name: known[name] for name in order}
+        addresses |= {f"other{number}": self._plain for number in range(rows - len(order))}
         row = {
             "provider": "openai",
             "model": MODEL,
@@ -265,11 +283,18 @@ class Peers:
             "manager": {"deadline": 60},
             "llm": {name: row | {"base_url": url} for name, url in addresses.items()},
         }
-        configure_logging(json=True, stream=(self.folder / "log").open("w"))
         section |= {
             "security": {"master_key": str(generate().get_secret_value())},
-            "audit": {"path": str(self.folder / f"audit-{dispatch}-{rows}.jsonl")},
+            "audit": {"path": str(self.folder / f"audit-{dispatch}-{rows}-{order[0]}.jsonl")},
             "metrics": {"enabled": True},
         }
         manager = ProviderManager.from_config({"providers": section})
+        self._managers.append(manager)
         return await self._stack.enter_async_context(manager)
+
+    async def settle(self) -> None:
+        """Wait until the threads of our managers have done what is left of the calls so far."""
+        for manager in self._managers:
+            await manager.flush()
+        if self._log is not None:
+            await asyncio.to_thread(self._log.flush)

@@ -38,8 +38,8 @@ def _stream() -> str:
         return json.dumps({**_HEAD, "object": "chat.completion.chunk", "choices": [choice]})
 
     events = [
-        event({"role": "assistant", "content": ""}),
-        *(event({"content": f"word{number} "}) for number in range(PIECES)),
+        event({"role": "assistant", "content": "word0 "}),
+        *(event({"content": f"word{number} "}) for number in range(1, PIECES)),
         event({}, "stop"),
         json.dumps({**_HEAD, "object": "chat.completion.chunk", "choices": [], "usage": _USAGE}),
         "[DONE]",

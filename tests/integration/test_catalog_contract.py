@@ -30,8 +30,9 @@ from amas.providers import (
     RateLimitError,
     StreamInterruptedError,
 )
+from amas.providers.llm.aiohttp_transport import AiohttpTransport
+from amas.providers.llm.answer import Answer
 from amas.providers.llm.catalog import CatalogEntry, load_catalog
-from amas.providers.llm.http_client import NotingTransport
 from amas.providers.llm.litellm_runtime import load_runtime
 from amas.providers.secret import reveal
 from amas.providers.testing.upstream import RecordedRequest, Upstream
@@ -243,13 +244,15 @@ def hostile_globals(
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Collect the address of every request that goes through a client of the adapter's own."""
     addresses: list[str] = []
-    send = NotingTransport.handle_async_request
+    send = AiohttpTransport.send
 
-    async def noting(transport: NotingTransport, request: httpx.Request) -> httpx.Response:
-        addresses.append(request.url.path)
-        return await send(transport, request)
+    async def noting(
+        transport: AiohttpTransport, method: str, url: str, *asked: Any, **how: Any
+    ) -> Answer:
+        addresses.append(httpx.URL(url).path)
+        return await send(transport, method, url, *asked, **how)
 
-    monkeypatch.setattr(NotingTransport, "handle_async_request", noting)
+    monkeypatch.setattr(AiohttpTransport, "send", noting)
     return addresses
 
 

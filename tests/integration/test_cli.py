@@ -221,7 +221,7 @@ def test_providers_shows_state_and_reason(
         {
             "openai": {"api_key": "${KEY}", "base_url": vendor.url},
             "anthropic": {"api_key": "${NO_SUCH_KEY}"},
-            "local": {"base_url": "http://127.0.0.1:9"},
+            "local": {"base_url": "http://127.0.0.1:9", "dispatch": "litellm"},
         },
     )
     done = run("providers", "-c", str(path), "--json", KEY=fake_key)
@@ -232,11 +232,13 @@ def test_providers_shows_state_and_reason(
         "local": "unavailable",
     }
     assert status["openai"]["check_ms"] > 0
+    assert (status["openai"]["way"], status["local"]["way"]) == ("direct", "litellm: as configured")
     assert "${NO_SUCH_KEY} is not set" in status["anthropic"]["reason"]
     assert "NO_SUCH_KEY" in done.err
     shown = run("providers", "-c", str(path), KEY=fake_key)
     assert shown.code == 0
-    assert all(word in shown.out for word in ("openai", "available", "disabled", "unavailable"))
+    words = ("openai", "available", "disabled", "unavailable", "direct", "as configured")
+    assert all(word in shown.out for word in words)
     assert fake_key not in shown.out + shown.err
 
 

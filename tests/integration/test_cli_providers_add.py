@@ -434,6 +434,9 @@ def test_the_catalogue_is_listed_whole() -> None:
     out = catalog_command().out
     assert all(f"\n{name} " in out for name in load_catalog())
     assert "by LiteLLM's own name" in out
+    through = {row["name"] for row in told["providers"] if row["detour"]}
+    assert through == {"azure_deployments", "bedrock", "vertex_ai"}
+    assert "Through LiteLLM, where others are direct: azure_deployments (" in out
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,9 @@ async def test_client_for_azure_stays_ours(up: Upstream) -> None:
     provider = LiteLLMProvider(azure(up.url))
     await provider.generate("hello")
     cached = list(load_runtime().litellm.in_memory_llm_clients_cache.cache_dict.values())
-    assert not [client for client in cached if getattr(client, "_client", 0) is provider._http]
+    assert not [
+        client for client in cached if getattr(client, "_client", 0) is provider._connections.http
+    ]
     await provider.shutdown()
 
 

@@ -1,7 +1,7 @@
 """The direct way to the wire is LiteLLM's own, byte for byte: every row, every kind of call.
 
-``make slow`` asks the vendors below, ``make direct`` all of the catalogue, whatever version of
-LiteLLM is installed.
+``make slow`` asks the vendors below, ``make direct`` all of the catalogue; `conftest.py` puts what
+they have found into a table. ``make direct LITELLM=1.110.2`` asks another version of LiteLLM.
 """
 
 from __future__ import annotations
@@ -9,16 +9,22 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
+from typing_extensions import override
 
 from amas.providers import LiteLLMProvider, ProviderConfig, ProviderError
+from amas.providers.llm import way
 from amas.providers.llm.catalog import CatalogEntry, load_catalog
+from amas.providers.llm.direct.dispatch import DirectDispatch
+from amas.providers.llm.dispatch import Dispatch, OpenStream
+from amas.providers.llm.params import Call
 from amas.providers.testing.upstream import Fault, RecordedRequest, Upstream
 
 pytestmark = [
@@ -50,9 +56,8 @@ USUAL = frozenset(
         "codestral",
     ]
 )
-DIRECT = [
-    entry for entry in load_catalog().values() if entry.route is not None and entry.cloud is None
-]
+# Which rows are direct is said in one place only, so none can be that is not asked here.
+DIRECT = [entry for entry in load_catalog().values() if entry.detour is None]
 ROWS = [entry for entry in DIRECT if "AMAS_ALL_ROWS" in os.environ or entry.name in USUAL]
 KEY = "our" + "-key" * 5
 TOOL = {
@@ -196,6 +201,62 @@ def row_id(entry: CatalogEntry) -> str:
     return entry.name
 
 
+@pytest.fixture(autouse=True)
+def _whatever_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the installed LiteLLM count as tested: here it is."""
+    major, minor, *_ = way.installed_litellm().split(".")
+    monkeypatch.setattr(way, "TESTED", (int(major), int(minor)))
+
+
+class Detours(Dispatch):
+    """LiteLLM's own way, with a list of what takes it although the row is direct.
+
+    Args:
+        way: LiteLLM's own way.
+    """
+
+    def __init__(self, way: Dispatch) -> None:
+        self._way = way
+        self.count = 0
+
+    @override
+    async def complete(self, call: Call, *, request_id: str) -> Any:
+        self.count += 1
+        return await self._way.complete(call, request_id=request_id)
+
+    @override
+    async def open_stream(self, call: Call, *, request_id: str) -> OpenStream:
+        self.count += 1
+        return await self._way.open_stream(call, request_id=request_id)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What `conftest.py` puts into its table: how many cases, how many differ, what is not direct."""
+
+    provider: str
+    cases: int
+    different: int
+    by_litellm: tuple[str, ...] = ()
+
+
+def told(by_litellm: AbstractSet[tuple[str, bool]]) -> tuple[str, ...]:
+    """Name the cases of which not all, or only the stream, went direct."""
+    return tuple(
+        f"{case} (streamed)" * ((case, False) not in by_litellm) or case
+        for case in CORPUS
+        if (case, True) in by_litellm or (case, False) in by_litellm
+    )
+
+
+def watch_detours(provider: LiteLLMProvider) -> Detours:
+    """See which calls of a direct provider take LiteLLM's own way."""
+    direct = provider._dispatch
+    assert isinstance(direct, DirectDispatch)
+    direct._otherwise = detours = Detours(direct._otherwise)
+    return detours
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def up() -> AsyncIterator[Upstream]:
     """Run an upstream."""
@@ -260,10 +321,11 @@ async def outcome(provider: LiteLLMProvider, prompt: Any, params: Any, *, stream
 
 @pytest.mark.parametrize("entry", ROWS, ids=row_id)
 async def test_what_is_sent_and_what_comes_of_it_are_equal(
-    entry: CatalogEntry, up: Upstream
+    entry: CatalogEntry, up: Upstream, record_property: Callable[[str, object], None]
 ) -> None:
     """Whatever is asked, whole or as a stream: the same bytes leave, and the same answer comes."""
     ways = [await started(up, entry, way) for way in ("litellm", "direct")]
+    detours, by_litellm = watch_detours(ways[1]), set[tuple[str, bool]]()
     different = []
     for case, (prompt, params) in CORPUS.items():
         for stream in (False, True):
@@ -274,14 +336,21 @@ async def test_what_is_sent_and_what_comes_of_it_are_equal(
                 seen.append((found, [as_sent(request) for request in up.requests]))
             if seen[0] != seen[1]:
                 different.append((case, stream, seen))
+            if detours.count:
+                by_litellm.add((case, stream))
+                detours.count = 0
     for provider in ways:
         await provider.shutdown()
+    found = Found(entry.name, 2 * len(CORPUS), len(different), told(by_litellm))
+    record_property("direct_requests", asdict(found))
+    assert ("plain", False) not in by_litellm
+    assert ("plain", True) not in by_litellm
     assert not different, "\n".join(map(str, different[:3]))[:3000]
 
 
 @pytest.mark.parametrize("entry", ROWS, ids=row_id)
 async def test_what_goes_wrong_goes_wrong_in_the_same_way(
-    entry: CatalogEntry, up: Upstream
+    entry: CatalogEntry, up: Upstream, record_property: Callable[[str, object], None]
 ) -> None:
     """Whatever an upstream does wrong, whole or as a stream: the same error, status and pause."""
     ways = [await started(up, entry, way) for way in ("litellm", "direct")]
@@ -297,6 +366,7 @@ async def test_what_goes_wrong_goes_wrong_in_the_same_way(
                 different.append((case, stream, seen))
     for provider in ways:
         await provider.shutdown()
+    record_property("direct_faults", asdict(Found(entry.name, 2 * len(FAULTS), len(different))))
     assert not different, "\n".join(map(str, different[:5]))[:3000]
 
 

@@ -402,7 +402,9 @@ async def test_every_key_has_a_client_of_its_own_and_all_are_given_back(house: H
             await ask(manager)
         lanes = manager._members.by_name["one"].lanes
         providers = [lane.provider for lane in lanes]
-        clients = {id(vars(provider)["_http"]) for provider in providers}
+        clients = {id(vars(provider)["_connections"].http) for provider in providers}
         assert len(clients) == 3
-    assert all(isinstance(item, LiteLLMProvider) and item._http is None for item in providers)
+    assert all(
+        isinstance(item, LiteLLMProvider) and item._connections.http is None for item in providers
+    )
     assert [lane.in_flight for lane in lanes] == [0, 0, 0]

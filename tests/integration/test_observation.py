@@ -619,7 +619,7 @@ async def test_nothing_of_content_and_keys_is_shown_anywhere(
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: source)
     amas = logging.getLogger("amas")
     before = amas.handlers[:], amas.level, amas.propagate
-    configure_logging("DEBUG", stream=log)
+    handler = configure_logging("DEBUG", stream=log)
 
     class Quoting(FakeProvider):
         @override
@@ -651,6 +651,7 @@ async def test_nothing_of_content_and_keys_is_shown_anywhere(
                     pass
             await manager.flush()
             page = generate_latest(REGISTRY).decode()
+    handler.close()
     amas.handlers[:], amas.level, amas.propagate = before
     quoted = [str(attempt["error"]) for attempt in first["attempts"]]
     assert [PROMPT in text for text in quoted] == [True, True, False]

@@ -507,7 +507,7 @@ async def test_a_shutdown_cuts_what_hangs(house: House) -> None:
         await upstream.wait_for(lambda item: item.aborted)
         provider = manager.providers[name]
         assert isinstance(provider, LiteLLMProvider)
-        assert provider._http is None
+        assert provider._connections.http is None
         assert manager.status()[name]["in_flight"] == 0
     assert left() == set()
 
@@ -596,7 +596,7 @@ async def test_a_thousand_calls_cancelled_at_random_leave_nothing(house: House) 
         # A probe slot that had leaked would refuse this until its lease is over.
         assert (await manager.generate("hi", provider=name))["provider"] == name
         assert manager.status()[name]["circuit"] == "closed"
-        http: Any = vars(manager.providers[name])["_http"]
+        http: Any = vars(manager.providers[name])["_connections"].http
         transports.append(http._transport._inner)
     await manager.shutdown()
     sockets = [socket for transport in transports for socket in transport._sockets]

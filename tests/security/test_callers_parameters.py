@@ -15,6 +15,7 @@ from typing_extensions import override
 from amas.providers import InvalidRequestError, LiteLLMProvider, ProviderConfig, ProviderManager
 from amas.providers.base.model_names import model_problem
 from amas.providers.llm import opening
+from amas.providers.llm.answer import HttpxTransport
 from amas.providers.llm.catalog import CatalogEntry, load_catalog
 from amas.providers.llm.http_client import HttpClient, NotingTransport
 from amas.providers.manager.routing import make_request
@@ -277,7 +278,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     noted = Recorder()
 
     def connect(_egress: Egress) -> HttpClient:
-        return HttpClient(NotingTransport(noted))
+        return HttpClient(NotingTransport(HttpxTransport(noted)))
 
     monkeypatch.setattr(opening, "open_http", connect)
     return noted

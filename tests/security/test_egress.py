@@ -25,8 +25,9 @@ from amas.providers import LiteLLMProvider, ProviderConfig, ProviderConfigError,
 from amas.providers.errors import ProviderConnectionError
 from amas.providers.llm import aiohttp_transport
 from amas.providers.llm.aiohttp_transport import AiohttpTransport
+from amas.providers.llm.answer import EgressRefusedError
 from amas.providers.llm.catalog import load_catalog
-from amas.providers.llm.http_client import EgressRefusedError, open_http
+from amas.providers.llm.http_client import HttpClient, NotingTransport, open_http
 from amas.providers.secret import Secret
 from amas.providers.security.addresses import Reach, host_problem, reach_of
 from amas.providers.security.egress import Egress
@@ -95,10 +96,10 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     return noted
 
 
-def client(egress: Egress, context: ssl.SSLContext | None = None) -> httpx.AsyncClient:
+def client(egress: Egress, context: ssl.SSLContext | None = None) -> HttpClient:
     """Return a client with few certificates, which take long to read."""
     context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return httpx.AsyncClient(transport=AiohttpTransport(context, egress), trust_env=False)
+    return HttpClient(NotingTransport(AiohttpTransport(context, egress)))
 
 
 # --- addresses as they are written -----------------------------------------------------------------
@@ -225,6 +226,21 @@ async def test_names_that_resolve_inside_are_refused(network: Network, address: 
             ):
                 await http.get(SITE)
     assert network.lookups == ["api.example.com"] * 3
+    assert (network.opened, network.connects) == (0, [])
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "169.254.169.254", "::1"])
+async def test_a_connection_without_a_request_obeys_the_rules(
+    network: Network, address: str
+) -> None:
+    """Opening a connection in advance goes to no other host, and to no refused address either."""
+    network.names["api.example.com"] = [[address]]
+    async with client(Egress.of(SITE)) as http:
+        with pytest.raises(EgressRefusedError, match="resolves to"):
+            await http.transport.connect(SITE)
+        with pytest.raises(EgressRefusedError):
+            await http.transport.connect("https://elsewhere.example.com/")
+    assert network.lookups == ["api.example.com"]
     assert (network.opened, network.connects) == (0, [])
 
 
@@ -579,12 +595,19 @@ def no_proxy_for_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("hostile_environment", "no_proxy_for_anybody")
+@pytest.mark.parametrize("ahead", [True, False], ids=["ahead", "at once"])
 @pytest.mark.parametrize("secret", [True, False], ids=["password", "open"])
-async def test_http_goes_through_the_proxy(network: Network, *, secret: bool) -> None:
-    """A server of one's own over http is asked through the proxy, which resolves its name."""
+async def test_http_goes_through_the_proxy(network: Network, *, secret: bool, ahead: bool) -> None:
+    """A server of one's own over http is asked through the proxy, which resolves its name.
+
+    A connection that was opened in advance is the one that a request takes.
+    """
     base = "http://vllm.internal:8000/v1"
     async with ProxyServer() as proxy:
         async with client(through(proxy, base, secret=secret, local=True)) as http:
+            if ahead:
+                await http.transport.connect(base)
+                assert (proxy.heads, network.connects) == ([], ["127.0.0.1"])
             answer = await http.get(f"{base}/models", headers={"Authorization": "Bearer x"})
         assert answer.text == "ok"
         [head] = proxy.heads
@@ -594,16 +617,23 @@ async def test_http_goes_through_the_proxy(network: Network, *, secret: bool) ->
 
 
 @pytest.mark.usefixtures("hostile_environment", "no_proxy_for_anybody")
+@pytest.mark.parametrize("ahead", [True, False], ids=["ahead", "at once"])
 @pytest.mark.parametrize("secret", [True, False], ids=["password", "open"])
 async def test_https_goes_through_a_tunnel(
-    network: Network, certificate: Path, *, secret: bool
+    network: Network, certificate: Path, *, secret: bool, ahead: bool
 ) -> None:
-    """The proxy sees its own password and no key, the server the key and no password."""
+    """The proxy sees its own password and no key, the server the key and no password.
+
+    A tunnel that was opened in advance is the one that a request takes.
+    """
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(certificate)
     context = ssl.create_default_context(cafile=str(certificate))
     async with ProxyServer(server) as proxy:
         async with client(through(proxy, SITE, secret=secret), context) as http:
+            if ahead:
+                await http.transport.connect(SITE)
+                assert (len(proxy.heads), proxy.inner) == (1, [])
             answer = await http.get(f"{SITE}/models", headers={"Authorization": "Bearer x"})
         assert answer.text == "ok"
     [head], [inner] = proxy.heads, proxy.inner

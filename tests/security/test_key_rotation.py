@@ -473,7 +473,7 @@ async def test_old_clients_are_closed(
             while manager._retirement._tasks:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert len(closed) == 10
-        assert all(provider._http is None for provider in closed)
+        assert all(provider._connections.http is None for provider in closed)
 
 
 def _noting(shut_down: Callable[[Any], Any], closed: list[Any]) -> Callable[[Any], Any]:

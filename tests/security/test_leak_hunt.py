@@ -41,7 +41,8 @@ from amas.providers import (
     ProviderManager,
 )
 from amas.providers.cli.app import app
-from amas.providers.llm.http_client import Wire, _scrubbed, on_wire
+from amas.providers.llm.bodies import scrubbed
+from amas.providers.llm.http_client import Wire, on_wire
 from amas.providers.llm.litellm_runtime import load_runtime
 from amas.providers.observability.alerts import Alert
 from amas.providers.observability.audit.files import trail_files
@@ -471,8 +472,8 @@ def test_logs_of_the_host_stay_as_they_are() -> None:
 def test_bytes_that_are_no_text_are_scrubbed() -> None:
     """A refusal in an unknown encoding is scrubbed, and otherwise comes as it was."""
     held = Secret(key_of("mistral"))
-    assert _scrubbed(b"\xff" + held.get_secret_value().encode()) == b"\xff" + MASK.encode()
-    assert _scrubbed(b"\xff\xfe") == b"\xff\xfe"
+    assert scrubbed(b"\xff" + held.get_secret_value().encode()) == b"\xff" + MASK.encode()
+    assert scrubbed(b"\xff\xfe") == b"\xff\xfe"
 
 
 def test_commands_leak_nothing(tmp_path: Path) -> None:

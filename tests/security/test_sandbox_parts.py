@@ -269,7 +269,7 @@ DATA = st.recursive(
                     *("content", "usage", "tool_calls", "embeddings", "model", "cost_usd"),
                     *("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens"),
                     *("reasoning_tokens", "tokens_used", "kind", "message", "problems", "price"),
-                    *("input", "output", "capabilities", "context_window", "retry_after"),
+                    *("input", "output", "capabilities", "context_window", "retry_after", "way"),
                 ]
             ),
             inner,
@@ -286,6 +286,7 @@ def test_nothing_that_a_child_sends_confuses_the_service(data: Any) -> None:
     assert isinstance(portable.error_from_data(data, provider="mine"), ProviderError)
     facts = portable.facts_from_data(data)
     assert facts.context_window is None or facts.context_window > 0
+    assert facts.way is None or isinstance(facts.way, str)
     assert all(isinstance(name, str) for name in answers.names_from_data(data))
     try:
         result = answers.result_from_data(data, provider="mine")

@@ -81,8 +81,12 @@ def run_python(text: str, _monkeypatch: pytest.MonkeyPatch) -> None:
     """Execute a program."""
     amas = logging.getLogger("amas")
     before = amas.handlers[:], amas.level, amas.propagate
+    shared = [*logging.root.handlers, *filter(None, [logging.lastResort])]
+    filters = [(handler, handler.filters[:]) for handler in shared]
     exec(compile(text, "<guide>", "exec"), {"__name__": "guide"})
     amas.handlers[:], amas.level, amas.propagate = before
+    for handler, own in filters:
+        handler.filters[:] = own
     asyncio.set_event_loop(None)
 
 

@@ -226,6 +226,12 @@ class ManagerSettings(Section):
         description="Whether the configuration's files are read again when they change.",
         examples=[True],
     )
+    warm_up: Flag = Field(
+        default=False,
+        title="Warm-up",
+        description="Whether a start opens a connection to each provider, for the first call to find.",
+        examples=[True],
+    )
     state_prefix: Prefix = Field(
         default="amas-providers",
         title="State prefix",

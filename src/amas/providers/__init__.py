@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from .llm.local_provider import LocalProvider
     from .llm.openai_provider import OpenAIProvider
     from .manager.provider_manager import ProviderManager
-    from .observability.logging import configure_logging
+    from .observability.log_output import configure_logging
     from .security.masking import MaskingFilter, install_masking, mask_event
 
 __all__ = [
@@ -105,7 +105,7 @@ _LAZY = {
     "MaskingFilter": ".security.masking",
     "OpenAIProvider": ".llm.openai_provider",
     "ProviderManager": ".manager.provider_manager",
-    "configure_logging": ".observability.logging",
+    "configure_logging": ".observability.log_output",
     "install_masking": ".security.masking",
     "mask_event": ".security.masking",
 }

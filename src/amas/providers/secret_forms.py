@@ -213,6 +213,8 @@ def _joined(text: str) -> str:
 
 
 def _lowered(text: str) -> str:
+    if text.isalnum() and text.islower():
+        return text  # there is nothing to lower, and nothing between digits
     return _HEX.sub(lambda found: found[0].translate(_BETWEEN).lower(), text)
 
 

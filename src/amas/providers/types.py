@@ -246,11 +246,13 @@ class ProviderStatus(TypedDict):
 
     Times in ``…_ms`` are milliseconds, ``retry_after`` and ``next_check`` seconds from
     now, ``success_rate`` the share of the last minute's requests from 0 to 1; each is
-    None while nothing is known.
+    None while nothing is known. ``way`` is how its calls get to the wire: ``direct``, or
+    ``litellm: `` and why; None for providers of another kind.
     """
 
     name: str
     model: str | None
+    way: str | None
     state: str
     reason: str | None
     initialized: bool

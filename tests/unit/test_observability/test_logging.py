@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -34,6 +36,8 @@ def as_before() -> Iterator[None]:
     logger = logging.getLogger("amas")
     before = logger.handlers[:], logger.level, logger.propagate
     yield
+    for handler in set(logger.handlers) - set(before[0]):
+        handler.close()
     logger.handlers[:], logger.level, logger.propagate = before
 
 
@@ -45,8 +49,9 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 def test_into_a_file_each_record_is_a_line_of_json() -> None:
     """With time, level and logger, and the event's own fields as they are."""
     stream = io.StringIO()
-    configure_logging(stream=stream)
+    handler = configure_logging(stream=stream)
     log.warning("attempt_failed", provider="a", status=503, tries=[1], nothing=None, ok=True)
+    handler.flush()
     (line,) = lines(stream)
     assert line.pop("timestamp").endswith("+00:00")
     assert line == {
@@ -60,11 +65,41 @@ def test_into_a_file_each_record_is_a_line_of_json() -> None:
     }
 
 
+def test_a_line_is_json_whatever_is_in_it() -> None:
+    """What cannot be shown raises nothing, and is told as such; NaN and infinity are texts."""
+
+    class Silent(str):
+        __slots__ = ()
+
+        @override
+        def __repr__(self) -> str:
+            raise ValueError
+
+        __str__ = __repr__
+
+    stream = io.StringIO()
+    handler = configure_logging(stream=stream)
+    log.warning("a", silent=Silent(), inside=[Silent()], nan=math.nan, low=-math.inf, much=2.5)
+    log.warning("b", status=HTTPStatus.OK)
+    handler.flush()
+    first, second = lines(stream)
+    assert {name: first[name] for name in ("silent", "inside", "nan", "low", "much")} == {
+        "silent": "<Silent that cannot be shown: ValueError>",
+        "inside": "<list that cannot be shown: ValueError>",
+        "nan": "nan",
+        "low": "-inf",
+        "much": 2.5,
+    }
+    assert "NaN" not in stream.getvalue()
+    assert second["status"] == 200
+
+
 def test_at_a_terminal_it_is_readable() -> None:
     """One line with the event and its fields."""
     stream = Terminal()
-    configure_logging(stream=stream)
+    handler = configure_logging(stream=stream)
     log.info("started", provider="a")
+    handler.flush()
     assert "started" in stream.getvalue()
     assert "provider" in stream.getvalue()
     assert not stream.getvalue().startswith("{")
@@ -73,8 +108,9 @@ def test_at_a_terminal_it_is_readable() -> None:
 def test_the_form_can_be_chosen() -> None:
     """JSON at a terminal, for one."""
     stream = Terminal()
-    configure_logging("DEBUG", json=True, stream=stream)
+    handler = configure_logging("DEBUG", json=True, stream=stream)
     log.debug("detail")
+    handler.flush()
     assert lines(stream)[0]["event"] == "detail"
 
 
@@ -83,8 +119,9 @@ def test_setting_it_up_twice_shows_nothing_twice() -> None:
     first, second, own = io.StringIO(), io.StringIO(), io.StringIO()
     logging.getLogger("amas").addHandler(logging.StreamHandler(own))
     configure_logging(stream=first)
-    configure_logging(stream=second)
+    handler = configure_logging(stream=second)
     log.info("once")
+    handler.flush()
     assert first.getvalue() == ""
     assert len(lines(second)) == 1
     assert own.getvalue() == "once\n"
@@ -103,11 +140,12 @@ def test_a_traceback_is_part_of_the_record(fake_key: str) -> None:
     """Without its secrets, in both forms."""
     plain, shown = io.StringIO(), Terminal()
     for stream in (plain, shown):
-        configure_logging(stream=stream)
+        handler = configure_logging(stream=stream)
         try:
             int(f"bad {fake_key}")
         except ValueError:
             log.exception("broken")
+        handler.flush()
         assert "ValueError" in stream.getvalue()
         assert fake_key not in stream.getvalue()
     assert "Traceback" in lines(plain)[0]["exception"]
@@ -116,8 +154,9 @@ def test_a_traceback_is_part_of_the_record(fake_key: str) -> None:
 def test_what_others_log_below_amas_is_shown_as_well(fake_key: str) -> None:
     """A plugin may use the standard library's logging."""
     stream = io.StringIO()
-    configure_logging(stream=stream)
+    handler = configure_logging(stream=stream)
     logging.getLogger("amas.plugin").info("used %s", fake_key)
+    handler.flush()
     assert lines(stream)[0]["event"] == "used **********"
 
 

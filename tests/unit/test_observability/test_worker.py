@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -73,6 +75,20 @@ async def test_a_full_queue_drops_and_counts() -> None:
     assert worker.waiting == 0
 
 
+async def test_what_is_not_to_wait_has_room_of_its_own() -> None:
+    """A flood of what can wait does not crowd it out."""
+    handler = Handler()
+    handler.open.clear()
+    worker = Worker("urgent", handler, capacity=3, linger=0)
+    for number in range(20):
+        worker.put(number)
+    assert not worker.put(20)
+    assert worker.put(21, at_once=True)
+    handler.open.set()
+    await worker.close()
+    assert handler.items[-1] == 21
+
+
 async def test_what_is_not_wanted_takes_no_room() -> None:
     """It is not handled, and not counted as dropped."""
     handler = Handler()
@@ -126,6 +142,81 @@ async def test_flushing_waits_for_what_was_handed_over_before() -> None:
     assert handler.items == [1]
     await worker.close()
     await asyncio.wait_for(worker.flush(), 5)
+
+
+def test_what_does_not_wait_is_handled_with_all_before_it() -> None:
+    """And whoever has no event loop can wait for it, too."""
+    handler = Handler()
+    worker = Worker("now", handler, linger=60)
+    assert worker.wait(0)  # nothing is under way
+    worker.put(1)
+    worker.put(2, at_once=True)
+    assert handler.called.wait(5)
+    worker.put(3)
+    assert worker.wait(5)
+    assert handler.items == [1, 2, 3]
+    handler.open.clear()
+    worker.put(4)
+    assert not worker.wait(0.01)
+    handler.open.set()
+    worker.finish()
+
+
+def test_when_no_thread_can_begin_any_more_it_is_handled_where_it_comes_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the interpreter ends: newer Pythons refuse threads then."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    handler = Handler()
+    worker = Worker("late", handler)
+    assert worker.put(1)
+    assert worker.put(2)
+    assert handler.items == [1, 2]
+    worker.finish()
+
+
+def test_it_can_be_interrupted_anywhere_by_whoever_hands_over_as_well() -> None:
+    """As signal handlers and the garbage collector do, which nothing could wait for."""
+    done = 0
+
+    def interrupt_after(steps: int) -> bool:
+        handler = Handler()
+        worker = Worker("interrupted", handler, linger=0)
+        left = steps
+
+        def trace(frame: FrameType, *_: object) -> Callable[..., Any] | None:
+            nonlocal left
+            if not frame.f_code.co_filename.endswith(("worker.py", "threading.py")):
+                return None
+            left -= 1
+            if left == 0:
+                worker.put(2, at_once=True)
+            return trace
+
+        sys.settrace(trace)
+        try:
+            worker.put(1, at_once=True)
+            worker.put(3, at_once=True)
+        finally:
+            sys.settrace(None)
+        worker.finish()
+        assert sorted(handler.items) == ([1, 2, 3] if left <= 0 else [1, 3])
+        return left <= 0
+
+    def interrupt() -> None:
+        nonlocal done
+        while interrupt_after(done + 1):
+            done += 1
+
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive(), f"it hangs if interrupted after {done} steps"
+    assert done > 30
 
 
 async def test_whoever_gives_up_flushing_harms_nobody() -> None:

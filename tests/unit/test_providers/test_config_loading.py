@@ -180,6 +180,7 @@ def test_the_defaults_are_the_documented_ones(tmp_path: Path) -> None:
         "hedge": None,
         "state_prefix": "amas-providers",
         "reload_on_change": False,
+        "warm_up": False,
     }
     assert settings.security.model_dump() == {
         "master_key": (),

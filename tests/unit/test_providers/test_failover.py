@@ -34,6 +34,7 @@ from amas.providers.manager.attempt import OpenAttempt
 from amas.providers.manager.circuit_breaker import CircuitSettings, CircuitState
 from amas.providers.manager.course import Course, Tools
 from amas.providers.manager.failover import FailoverLoop
+from amas.providers.manager.lineup import Lineup
 from amas.providers.manager.member import Member, Ticket
 from amas.providers.manager.rules import Rules
 from amas.providers.testing import Delay, FakeProvider
@@ -68,7 +69,9 @@ class Bench:
             return str((await ticket.lane.provider.generate("hi"))["content"])
 
         course = Course(self.tools, request, ask)
-        opened = await FailoverLoop(self.tools, self.failover).run(course, self.members, **others)
+        opened = await FailoverLoop(self.tools, self.failover).run(
+            course, Lineup(self.members), **others
+        )
         opened.settle(Outcome.OK)
         return opened
 
@@ -469,6 +472,8 @@ def real_time(bench: Bench) -> Bench:
     for member in bench.members:
         member.clock = clock
         member.breaker._clock = clock
+        for lane in member.lanes:
+            lane.clock = lane.breaker._clock = clock
     bench.tools = Tools(clock, lambda: 0.5)
     return bench
 

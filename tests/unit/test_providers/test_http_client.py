@@ -9,7 +9,8 @@ import httpx
 import pytest
 from typing_extensions import override
 
-from amas.providers.llm import http_client
+from amas.providers.llm import bodies
+from amas.providers.llm.answer import HttpxTransport
 from amas.providers.llm.http_client import (
     NotingTransport,
     Wire,
@@ -78,7 +79,7 @@ def test_end_marker(pieces: list[bytes], *, ended: bool) -> None:
 async def test_requests_are_noted_while_under_way() -> None:
     """Number, status and Retry-After of requests made within are seen, of others nothing."""
     inner = Fixed(httpx.Response(429, headers={"Retry-After": "7"}))
-    transport = NotingTransport(inner)
+    transport = NotingTransport(HttpxTransport(inner))
     wire = Wire()
     await transport.handle_async_request(REQUEST)
     assert not is_under_way()
@@ -99,7 +100,7 @@ async def test_watched_answers_pass_through_unchanged() -> None:
     inner = Fixed(httpx.Response(200, stream=body))
     wire = Wire(end_marker="finishReason")
     with on_wire(wire):
-        response = await NotingTransport(inner).handle_async_request(REQUEST)
+        response = await NotingTransport(HttpxTransport(inner)).handle_async_request(REQUEST)
     assert inner.requests[0].headers["accept-encoding"] == "identity"
     assert isinstance(response.stream, httpx.AsyncByteStream)
     assert [piece async for piece in response.stream] == list(body.pieces)
@@ -114,7 +115,7 @@ async def test_line_ends_that_json_does_not_know_are_escaped(cut: int) -> None:
     text = '"a\u2028b\u2029c\x85d"'.encode()
     inner = Fixed(httpx.Response(200, stream=Pieces(text[:cut], text[cut:])))
     with on_wire(Wire()):
-        response = await NotingTransport(inner).handle_async_request(REQUEST)
+        response = await NotingTransport(HttpxTransport(inner)).handle_async_request(REQUEST)
     assert isinstance(response.stream, httpx.AsyncByteStream)
     body = b"".join([piece async for piece in response.stream])
     assert body == rb'"a\u2028b\u2029c\u0085d"'
@@ -124,7 +125,7 @@ async def test_answer_that_ends_within_a_character_is_passed_on() -> None:
     """Nothing of a truncated body is held back for good."""
     inner = Fixed(httpx.Response(200, stream=Pieces(b"a\xe2\x80")))
     with on_wire(Wire()):
-        response = await NotingTransport(inner).handle_async_request(REQUEST)
+        response = await NotingTransport(HttpxTransport(inner)).handle_async_request(REQUEST)
     assert isinstance(response.stream, httpx.AsyncByteStream)
     assert b"".join([piece async for piece in response.stream]) == b"a\xe2\x80"
 
@@ -137,7 +138,7 @@ async def test_error_bodies_are_bounded(headers: dict[str, str], length: int) ->
     pieces = Pieces(*[b"x" * 50_000] * 10)
     inner = Fixed(httpx.Response(400, headers=headers, stream=pieces))
     with on_wire(Wire()):
-        response = await NotingTransport(inner).handle_async_request(REQUEST)
+        response = await NotingTransport(HttpxTransport(inner)).handle_async_request(REQUEST)
     assert len(await response.aread()) == length
     await response.aclose()
     assert pieces.closed
@@ -145,10 +146,10 @@ async def test_error_bodies_are_bounded(headers: dict[str, str], length: int) ->
 
 async def test_endless_answer_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer larger than any model gives is a broken one."""
-    monkeypatch.setattr(http_client, "_LONGEST_ANSWER", 10)
+    monkeypatch.setattr(bodies, "_LONGEST_ANSWER", 10)
     inner = Fixed(httpx.Response(200, stream=Pieces(b"123456", b"123456")))
     with on_wire(Wire()):
-        response = await NotingTransport(inner).handle_async_request(REQUEST)
+        response = await NotingTransport(HttpxTransport(inner)).handle_async_request(REQUEST)
     with pytest.raises(httpx.RemoteProtocolError, match="over 10 bytes"):
         await response.aread()
 
@@ -160,7 +161,7 @@ async def test_compressed_answer_is_left_to_httpx() -> None:
     inner = Fixed(httpx.Response(200, headers=head, stream=Pieces(packed)))
     wire = Wire()
     with on_wire(wire):
-        response = await NotingTransport(inner).handle_async_request(REQUEST)
+        response = await NotingTransport(HttpxTransport(inner)).handle_async_request(REQUEST)
     assert await response.aread() == b'{"finish_reason": "stop"}'
     assert wire.finish is None
 

@@ -29,6 +29,7 @@ from amas.providers import (
 )
 from amas.providers.llm import opening
 from amas.providers.llm.aiohttp_transport import AiohttpTransport
+from amas.providers.llm.answer import Answer, HttpxTransport
 from amas.providers.llm.http_client import open_http
 from amas.providers.llm.litellm_runtime import load_runtime
 from amas.providers.manager.policy import TABLE, Failover
@@ -84,10 +85,10 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> respx.MockRouter:
     """Answer in OpenAI's place, below everything that is ours, whichever way a call takes."""
     router = respx.MockRouter(base_url="https://api.openai.com", using=None)
 
-    async def answer(_transport: AiohttpTransport, request: httpx.Request) -> httpx.Response:
-        return await router.async_handler(request)
+    async def answer(_transport: AiohttpTransport, *asked: Any) -> Answer:
+        return await HttpxTransport(httpx.MockTransport(router.async_handler)).send(*asked)
 
-    monkeypatch.setattr(AiohttpTransport, "handle_async_request", answer)
+    monkeypatch.setattr(AiohttpTransport, "send", answer)
     return router
 
 
@@ -353,6 +354,21 @@ async def test_defaults_options_and_models(up: Upstream) -> None:
     assert request.headers["User-Agent"] == "amas-providers"
 
 
+@pytest.mark.parametrize("dispatch", ["litellm", "direct"])
+@pytest.mark.parametrize("value", ["grüß", 5])
+async def test_headers_that_cannot_be_sent_are_refused(
+    up: Upstream, dispatch: str, value: Any
+) -> None:
+    """A header that is no plain text is a mistake of ours, whichever way the call takes; nothing is sent."""
+    provider = provider_at(
+        up, dispatch=dispatch, options={"headers": {"X-Team": value}}, health_probe="off"
+    )
+    with pytest.raises(InvalidRequestError, match=r"'ascii' codec|must be str"):
+        await provider.generate("hello")
+    await provider.shutdown()
+    assert chats(up) == []
+
+
 async def test_unknown_price_and_usage_are_none(up: Upstream) -> None:
     """A model without a known price costs None; an upstream that counts nothing gives no usage."""
     provider = provider_at(up, model="in-house-1")
@@ -605,7 +621,7 @@ async def test_shutdown_leaves_no_task_and_no_connection(up: Upstream) -> None:
     stream: Any = provider.stream("one two three")
     async with aclosing(stream):
         await anext(stream)
-    http = provider._http
+    http = provider._connections.http
     assert http is not None
     await provider.shutdown()
     assert http.is_closed

@@ -21,6 +21,7 @@ from amas.providers.errors import (
     ProviderUnavailableError,
     RateLimitError,
 )
+from amas.providers.manager.lineup import Lineup
 from amas.providers.manager.members import Members
 from amas.providers.manager.state_store import Entry, MemoryStore
 from amas.providers.testing import FakeProvider
@@ -140,7 +141,7 @@ def test_only_a_provider_is_one(clock: FakeClock, given: Any) -> None:
     members = members_of(clock)
     with pytest.raises(ProviderConfigError, match="a provider is a ProviderBase"):
         members.add(given)
-    assert members.chain() == []
+    assert members.chain() == ()
 
 
 def test_the_chain_has_everybody_once(clock: FakeClock) -> None:
@@ -164,13 +165,13 @@ def test_who_is_asked_first_is_noted(clock: FakeClock) -> None:
     """The first of the candidates that can be asked; nobody, if none can."""
     members = members_of(clock, "a", "b")
     one, two = members.chain()
-    members.picked([one, two])
+    members.picked(Lineup([one, two]))
     one.trip(60)
-    members.picked([one, two])
+    members.picked(Lineup([one, two]))
     two.trip(60)
-    members.picked([one, two])
+    members.picked(Lineup([one, two]))
     clock.now += 60
-    members.picked([two])
+    members.picked(Lineup([two]))
     assert (one.last_picked, two.last_picked) == (1, 4)
 
 

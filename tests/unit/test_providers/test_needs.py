@@ -19,9 +19,10 @@ from amas.providers.errors import (
     ProviderConfigError,
     ProviderUnavailableError,
 )
+from amas.providers.manager.candidates import fitting
 from amas.providers.manager.member import Member
 from amas.providers.manager.needs import lacks, needs_of, wants_json
-from amas.providers.manager.routing import fitting, make_request
+from amas.providers.manager.routing import make_request
 from amas.providers.manager.rules import Rules
 from amas.providers.testing import FakeProvider
 from amas.providers.testing.fake_provider import FakeClock

@@ -110,6 +110,9 @@ def test_all_roles_of_openai_pass(role: str) -> None:
         (["hello"], None, "a mapping with a role"),
         ([{"content": "x"}], None, "a mapping with a role"),
         ([{"role": "boss", "content": "x"}], None, "a mapping with a role"),
+        ([USER, {"role": "user", "content": 5}], "b", r"content of prompt\[1\] .* not int"),
+        ([{"role": "tool", "content": {"a": 1}}], None, r"content of prompt\[0\] .* not dict"),
+        ([{"role": "assistant", "content": b"x"}], None, r"content of prompt\[0\] .* not bytes"),
         ("hello", 5, "system_prompt must be a text"),
         ([{"role": "system", "content": "a"}], "b", "give one of them"),
         ([{"role": "developer", "content": "a"}], "b", "give one of them"),
@@ -119,6 +122,20 @@ def test_what_is_no_prompt_is_refused(prompt: Any, system: Any, says: str) -> No
     """The error says what a prompt looks like."""
     with pytest.raises(InvalidRequestError, match=says):
         to_messages(prompt, system, provider="p")
+
+
+@pytest.mark.parametrize("content", ["", [], (), None])
+def test_all_contents_of_openai_pass(content: Any) -> None:
+    """A text, parts, and nothing, as beside the calls of tools, are contents."""
+    message = {"role": "assistant", "content": content}
+    assert to_messages([message], None, provider="p") == [message]
+
+
+@pytest.mark.parametrize("value", [b"x", bytearray(b"x")])
+def test_bytes_are_no_value(value: Any) -> None:
+    """OpenAI's SDK would send the numbers of the letters."""
+    with pytest.raises(InvalidRequestError, match="stop is bytes"):
+        check_params({"stop": value}, provider="p")
 
 
 @pytest.mark.parametrize("tools", ["abc", [object()], {"type": "function"}, [{}, 7], 5])

@@ -14,9 +14,9 @@ from amas.providers.errors import (
     ProviderConfigError,
     ProviderUnavailableError,
 )
+from amas.providers.manager.candidates import Search
 from amas.providers.manager.member import Member
 from amas.providers.manager.routing import (
-    candidates_for,
     concerned,
     make_request,
     own_arguments,
@@ -50,13 +50,15 @@ def request(chain: list[Member], **asked: Any) -> Request:
 def order(chain: list[Member], **asked: Any) -> str:
     """Return the names in the order they are asked."""
     wanted = request(chain, **asked)
-    return "".join(member.name for member in candidates_for(wanted, chain, priority, lambda: 0.5))
+    return "".join(
+        member.name for member in Search(wanted, chain, priority, lambda: 0.5).candidates()
+    )
 
 
 def models(chain: list[Member], **asked: Any) -> dict[str, Any]:
     """Return which model each candidate is asked for; None for its own."""
     wanted = request(chain, **asked)
-    candidates = candidates_for(wanted, chain, priority, lambda: 0.5)
+    candidates = Search(wanted, chain, priority, lambda: 0.5).candidates()
     arguments = own_arguments(wanted, candidates)
     return {name: values.get("model") for name, values in arguments.items()}
 
@@ -145,7 +147,7 @@ def test_round_robin_turns_among_those_ready() -> None:
     chain = chain_of("a", "b", "c", down="b")
     firsts = []
     for call in range(1, 5):
-        first = candidates_for(request(chain), chain, round_robin, lambda: 0.5)[0]
+        first = Search(request(chain), chain, round_robin, lambda: 0.5).candidates()[0]
         first.last_picked = call
         firsts.append(first.name)
     assert firsts == ["a", "c", "a", "c"]

@@ -111,6 +111,7 @@ def test_values_are_plain(clock: FakeClock) -> None:
     assert [status[name] for name in unknown] == [None] * 5  # type: ignore[literal-required]
     assert (status["name"], status["model"], status["circuit"]) == ("a", "fake-model", "closed")
     assert (status["last_error"], status["next_check"], status["keys"]) == (None, None, [])
+    assert status["way"] is None
     end(member, Outcome.OK)
     end(member, Outcome.UNAVAILABLE, ProviderUnavailableError("503"))
     member.lanes[0].check_seconds = 0.0123456

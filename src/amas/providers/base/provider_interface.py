@@ -90,6 +90,11 @@ class ProviderBase(ABC):
         """The model asked by default."""
         return self.config.model
 
+    @property
+    def way(self) -> str | None:
+        """How its calls get to the wire, in words; None where there is but one way."""
+        return None
+
     def for_each_key(self) -> Sequence[ProviderBase]:
         """Return one provider per key of ``config.api_keys``, this one first.
 
@@ -118,6 +123,12 @@ class ProviderBase(ABC):
 
         Raises:
             ProviderError: It does not, or that cannot be found out.
+        """
+
+    async def warm_up(self) -> None:  # noqa: B027 -- most have nothing to prepare
+        """Prepare what a first call would wait for, such as a connection; it asks for nothing.
+
+        By default there is nothing to prepare. Whatever it raises is only logged.
         """
 
     def price_of(self, model: str | None) -> Price | None:

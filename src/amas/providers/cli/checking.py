@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..base import ProviderConfig
+from ..base.looking import looking_only
 from ..errors import ProviderError
 from ..manager.discovery import build_provider, find_plugins
 from ..types import HealthProbe
@@ -25,9 +26,10 @@ async def refusal(row: ProviderConfig) -> str | None:
     row = replace(row, enabled=True, disabled_reason=None, health_probe=HealthProbe.FREE)
     provider = build_provider(row, find_plugins())
     try:
-        if not await provider.initialize():
-            error = provider.last_error
-            return error.message if error else "it does not answer"
+        with looking_only():
+            if not await provider.initialize():
+                error = provider.last_error
+                return error.message if error else "it does not answer"
         if row.api_key is not None and row.key_value != "none":
             await provider.verify_key()
     except ProviderError as refused:
@@ -49,6 +51,7 @@ async def models_of(row: ProviderConfig) -> list[str]:
     """
     provider = build_provider(row, find_plugins())
     try:
-        return await provider.list_models()
+        with looking_only():
+            return await provider.list_models()
     finally:
         await provider.shutdown()

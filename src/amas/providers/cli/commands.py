@@ -7,11 +7,13 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..base import ProviderBase
+from ..base.looking import looking_only
 from ..errors import (
     InvalidRequestError,
     NoProviderAvailableError,
@@ -94,17 +96,25 @@ def _say_who(who: str, usage: Usage | None, attempts: Sequence[Attempt]) -> None
 
 async def providers(config: Path | None, *, as_json: bool) -> int:
     """Show how each configured provider is doing."""
-    async with load_manager(config) as manager:
-        await manager.check_health()
-        status = manager.status()
+    with looking_only():
+        async with load_manager(config) as manager:
+            await manager.check_health()
+            status = manager.status()
     if as_json:
         output.answer_json(status)
         return 0
     output.table(
         "Providers, in fallback order",
-        ["provider", "model", "state", "check (ms)", "why"],
+        ["provider", "model", "way", "state", "check (ms)", "why"],
         [
-            (item["name"], item["model"], item["state"], item["check_ms"], item["reason"])
+            (
+                item["name"],
+                item["model"],
+                item["way"],
+                item["state"],
+                item["check_ms"],
+                item["reason"],
+            )
             for item in status.values()
         ],
     )
@@ -139,7 +149,8 @@ _UNITS = ((2 * 86400, "d", 86400), (2 * 3600, "h", 3600), (2 * 60, "min", 60))
 async def status(config: Path | None, *, every: float | None, as_json: bool) -> int:
     """Show how each provider is doing, once or until interrupted."""
     manager = load_manager(config)
-    checks = asyncio.create_task(manager.check_health())
+    with looking_only():
+        checks = asyncio.create_task(manager.check_health())
     try:
         # A single look is complete; who goes on looking need not wait for a provider that hangs.
         await asyncio.wait({checks}, timeout=_FIRST_CHECKS if every is not None else None)
@@ -252,9 +263,10 @@ def _notes(item: ProviderStatus) -> Iterator[str]:
 
 async def check(config: Path | None, *, free: bool, as_json: bool) -> int:
     """Check the configuration, then each provider by itself."""
-    async with load_manager(config) as manager:
-        enabled = [item for item in manager.providers.values() if item.config.enabled]
-        verdicts = await asyncio.gather(*(_verdict(item, free=free) for item in enabled))
+    with looking_only() if free else nullcontext():
+        async with load_manager(config) as manager:
+            enabled = [item for item in manager.providers.values() if item.config.enabled]
+            verdicts = await asyncio.gather(*(_verdict(item, free=free) for item in enabled))
     rows = [
         {"provider": item.name, "model": item.model, "ok": error is None, "error": error}
         for item, error in zip(enabled, verdicts, strict=True)

@@ -1,4 +1,4 @@
-"""httpx's requests over aiohttp's connections, which end when the call that uses them does.
+"""aiohttp's connections, which end when the call that uses them does.
 
 httpcore, which httpx brings along, keeps connections of calls that were cancelled while
 connecting (its issue 1093). Here whatever a call has opened is gone when the call is:
@@ -12,7 +12,7 @@ import io
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -22,12 +22,13 @@ import aiohttp
 import httpx
 from aiohttp.abc import ResolveResult
 from aiohttp.connector import Connection
-from aiohttp.http_exceptions import HttpProcessingError
 from typing_extensions import override
 from yarl import URL
 
 from ..security.egress import Egress
-from .http_client import CONNECT_SECONDS, EgressRefusedError
+from .ahead import open_ahead
+from .aiohttp_errors import Where, translated_error
+from .answer import NO_LIMITS, Answer, EgressRefusedError, Limits, Transport
 
 # Below the five seconds after which common servers (uvicorn, Node) hang up on who is silent:
 # whoever sends into that moment cannot know whether the request was read.
@@ -36,31 +37,13 @@ _CLOSE_SECONDS = 1.0
 _LONGEST_HEADER = 64 * 1024
 # From here on a body is written in pieces, between which the loop can do something else.
 _LARGE_BODY = 64 * 1024
-# aiohttp's own; httpx has put into the request what belongs there.
+# aiohttp's own; whoever asks has put among the headers what belongs there.
 _NO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-_HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-
-# The first that fits; the classes of aiohttp are derived from each other.
-_ERRORS: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
-    (EgressRefusedError, EgressRefusedError),
-    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
-    (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
-    (aiohttp.ClientConnectorError, httpx.ConnectError),
-    (aiohttp.ClientHttpProxyError, httpx.ProxyError),
-    (aiohttp.ServerDisconnectedError, httpx.RemoteProtocolError),
-    (aiohttp.ClientPayloadError, httpx.RemoteProtocolError),
-    (aiohttp.ClientResponseError, httpx.RemoteProtocolError),
-    (HttpProcessingError, httpx.RemoteProtocolError),
-    (aiohttp.NonHttpUrlClientError, httpx.UnsupportedProtocol),
-    (aiohttp.ClientConnectionError, httpx.ReadError),
-    (OSError, httpx.ReadError),
-    (ValueError, httpx.LocalProtocolError),  # a URL or a method that cannot be sent
-    (aiohttp.ClientError, httpx.ReadError),
-)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 
-class AiohttpTransport(httpx.AsyncBaseTransport):
+class AiohttpTransport(Transport):
     """A pool of connections without redirects, cookies or headers of its own.
 
     It belongs to the loop of its first request. A request is sent once; only GET, which
@@ -85,47 +68,66 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._sockets: WeakSet[socket.socket] = WeakSet()
 
     @override
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; return its answer, of which the head has come.
-
-        Raises:
-            EgressRefusedError: It may not go there.
-            httpx.TransportError: What else went wrong, in httpx's classes.
-        """
-        asked = await _asked(request)
-        self._check_place(asked["url"], request)
-        asked |= self._through_proxy(asked)
+    async def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        limits: Limits = NO_LIMITS,
+    ) -> Answer:
+        where, seconds = Where(method, url), _seconds(limits)
+        _check_headers(headers, where)
+        address = _parsed(url)
+        self._check_place(address, where)
+        asked = self._through_proxy(address, headers)
         session = self._ensure_session()
-        seconds = request.extensions.get("timeout", {})
-        connect, read, write = (seconds.get(name) for name in ("connect", "read", "write"))
-        connect = min(connect or CONNECT_SECONDS, CONNECT_SECONDS)
-        asked["timeout"] = aiohttp.ClientTimeout(total=None, connect=connect, sock_read=read)
         # aiohttp waits without limit for a body to be taken; all three can only end together.
-        timer = asyncio.timeout(connect + write + read if write and read else None)
+        timer = asyncio.timeout(limits.together)
         try:
             async with timer:
                 self._timers.add(timer)
                 if self._sockets:
                     await _notice_closed_connections()
-                answer = await session.request(**asked)
+                answer = await session.request(
+                    method,
+                    address,
+                    data=io.BytesIO(body) if len(body) > _LARGE_BODY else body or None,
+                    allow_redirects=False,
+                    timeout=seconds,
+                    **asked,
+                )
         except BaseException as error:
-            translated = self._translate(error, timer, request)
+            translated = self._translate(error, timer, where)
             if translated is None:
                 raise
             raise translated from error
         finally:
             self._timers.discard(timer)
-        body = _Body(answer, request)
-        self._bodies.add(body)
-        return httpx.Response(
+        stream = _Body(answer, where)
+        self._bodies.add(stream)
+        return Answer(
             answer.status,
-            headers=list(answer.raw_headers),
-            stream=body,
-            extensions={
-                "http_version": b"HTTP/1.0" if answer.version == (1, 0) else b"HTTP/1.1",
-                "reason_phrase": (answer.reason or "").encode("ascii", "ignore"),
-            },
+            answer.reason or "",
+            "HTTP/1.0" if answer.version == (1, 0) else "HTTP/1.1",
+            answer.headers,
+            stream,
         )
+
+    @override
+    async def connect(self, url: str) -> None:
+        where, address = Where("GET", url), _parsed(url)
+        self._check_place(address, where)
+        proxied = self._through_proxy(address, {})
+        try:
+            await open_ahead(
+                self._ensure_session(), address, proxied.get("proxy"), proxied.get("proxy_headers")
+            )
+        except Exception as error:
+            translated = translated_error(error, where)
+            if translated is None:
+                raise
+            raise translated from error
 
     def _ensure_session(self) -> aiohttp.ClientSession:
         if self._closed:
@@ -158,26 +160,26 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             await loop.create_future()
         await self._end_session()
 
-    def _check_place(self, url: URL, request: httpx.Request) -> None:
+    def _check_place(self, url: URL, where: Where) -> None:
         """Refuse an address, as aiohttp reads it, that is not the provider's."""
         problem = self._egress.url_problem(url.scheme, url.raw_host or "", url.port or 0)
         if problem is not None:
-            raise EgressRefusedError(problem, request=request)
+            raise EgressRefusedError(problem, request=where.request())
 
-    def _through_proxy(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Return what is to be asked otherwise because of the proxy, if there is one.
+    def _through_proxy(self, url: URL, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Return the headers, and the proxy if there is one.
 
         The credentials are for the proxy: within a tunnel the server would see them.
         """
         proxy = self._egress.proxy
         if proxy is None:
-            return {}
+            return {"headers": headers}
         if proxy.authorization is None:
-            return {"proxy": proxy.url}
+            return {"headers": headers, "proxy": proxy.url}
         shown = {"Proxy-Authorization": proxy.authorization.get_secret_value()}
-        if asked["url"].scheme == "https":
-            return {"proxy": proxy.url, "proxy_headers": shown}
-        return {"proxy": proxy.url, "headers": [*asked["headers"], *shown.items()]}
+        if url.scheme == "https":
+            return {"headers": headers, "proxy": proxy.url, "proxy_headers": shown}
+        return {"headers": [*headers.items(), *shown.items()], "proxy": proxy.url}
 
     def _open_socket(self, address: Any) -> socket.socket:
         """Open a socket for aiohttp, and remember it until it is closed."""
@@ -190,18 +192,18 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         return opened
 
     def _translate(
-        self, error: BaseException, timer: asyncio.Timeout, request: httpx.Request
+        self, error: BaseException, timer: asyncio.Timeout, where: Where
     ) -> httpx.TransportError | None:
         if isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()
             if task is not None and not task.cancelling():
                 # aiohttp's own: those who wait for a name are cancelled when it is closed.
-                return httpx.ConnectError("the client has been closed", request=request)
+                return httpx.ConnectError("the client has been closed", request=where.request())
         elif timer.expired() and isinstance(error, TimeoutError):
             if self._closed:
-                return httpx.ConnectError("the client has been closed", request=request)
-            return httpx.WriteTimeout("the request was not taken in time", request=request)
-        return _translated(error, request)
+                return httpx.ConnectError("the client has been closed", request=where.request())
+            return httpx.WriteTimeout("the request was not taken in time", request=where.request())
+        return translated_error(error, where)
 
     @override
     async def aclose(self) -> None:
@@ -278,21 +280,26 @@ class _Answer(aiohttp.ClientResponse):
 class _Body(httpx.AsyncByteStream):
     """The body of an answer, piece by piece as it comes."""
 
-    def __init__(self, answer: aiohttp.ClientResponse, request: httpx.Request) -> None:
+    def __init__(self, answer: aiohttp.ClientResponse, where: Where) -> None:
         self._answer = answer
-        self._request = request
+        self._where = where
 
     @override
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
         try:
-            async for piece in self._answer.content.iter_any():
-                yield piece
+            piece = await self._answer.content.readany()
         except BaseException as error:
             self.abort()
-            translated = _translated(error, self._request)
+            translated = translated_error(error, self._where)
             if translated is None:
                 raise
             raise translated from error
+        if not piece:
+            raise StopAsyncIteration
+        return piece
 
     @override
     async def aclose(self) -> None:
@@ -304,36 +311,24 @@ class _Body(httpx.AsyncByteStream):
         self._answer.close()
 
 
-async def _asked(request: httpx.Request) -> dict[str, Any]:
-    """Return a request as aiohttp wants it.
-
-    Raises:
-        httpx.LocalProtocolError: A header would not be one header.
-    """
-    headers = []
-    for name, value in request.headers.raw:
+def _check_headers(headers: Mapping[str, str], where: Where) -> None:
+    """Refuse a header that would not be one header."""
+    for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
-            raise httpx.LocalProtocolError("a header has forbidden characters", request=request)
-        if name.lower() != b"transfer-encoding":  # the body is sent as a whole
-            try:
-                headers.append((name.decode(), value.decode()))
-            except UnicodeDecodeError:
-                raise httpx.LocalProtocolError("a header is not UTF-8", request=request) from None
-    body = await request.aread()
-    url = request.url
-    origin = b"%b://%b" % (url.raw_scheme, url.netloc)
-    return {
-        "method": request.method,
-        "url": _parsed(origin + url.raw_path),
-        "headers": headers,
-        "data": io.BytesIO(body) if len(body) > _LARGE_BODY else body or None,
-        "allow_redirects": False,
-    }
+            raise httpx.LocalProtocolError(
+                "a header has forbidden characters", request=where.request()
+            )
 
 
 @lru_cache(maxsize=256)
-def _parsed(url: bytes) -> URL:
-    return URL(url.decode("ascii"), encoded=True)
+def _parsed(url: str) -> URL:
+    """Read an address; a provider has one, or one for each of its models."""
+    return URL(url, encoded=True)
+
+
+@lru_cache(maxsize=256)
+def _seconds(limits: Limits) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, connect=limits.connect, sock_read=limits.read)
 
 
 async def _notice_closed_connections() -> None:
@@ -343,13 +338,6 @@ async def _notice_closed_connections() -> None:
     """
     for _ in range(2):
         await asyncio.sleep(0)
-
-
-def _translated(error: BaseException, request: httpx.Request) -> httpx.TransportError | None:
-    for theirs, ours in _ERRORS:
-        if isinstance(error, theirs):
-            return ours(str(error) or type(error).__name__, request=request)
-    return None
 
 
 def _abort(connection: Connection | None) -> None:

@@ -76,7 +76,8 @@ class CatalogEntry:
     embed_via: str | None = None
     embed_path: str = ""
     docs: str | None = None
-    route: Route | None = "openai_sdk"
+    route: Route = "openai_sdk"
+    detour: str | None = None
 
     @property
     def own_prefixes(self) -> frozenset[str]:

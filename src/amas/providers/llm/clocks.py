@@ -27,6 +27,7 @@ class StreamClocks:
     _started: float = field(init=False)
     _last: float = field(init=False)
     _content: bool = field(init=False, default=False)
+    _end: float | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._started = self._last = self.clock()
@@ -46,12 +47,18 @@ class StreamClocks:
         self._last = self.clock()
         self._content = self._content or content
 
+    def finish(self, seconds: float | None) -> None:
+        """Note that what comes now is the end, for which there is this time; None if it was not."""
+        self._end = None if seconds is None else self.clock() + seconds
+
     def limit(self) -> float:
         """Return the seconds until the first of the clocks runs out; negative if one has."""
         now = self.clock()
         ends = [self._started + self.total, self._last + self.idle]
         if not self._content:
             ends.append(self._started + self.first_content)
+        if self._end is not None:
+            ends.append(self._end)
         return min(ends) - now
 
     def verdict(self) -> str:

@@ -7,18 +7,30 @@ server that was never reached; what really happened is known here.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+import ssl
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 
 import httpx
+from multidict import CIMultiDict
 from typing_extensions import override
 
 from ..errors import ProviderError
 from ..observability.trace_context import trace_headers
-from ..secret import scrub
 from ..security.egress import Egress
+from .answer import (
+    CONNECT_SECONDS,
+    NO_LIMITS,
+    REFUSALS,
+    Answer,
+    EgressRefusedError,
+    Limits,
+    Transport,
+)
+from .bodies import bound, shorten, watch
 from .stream_lines import StreamLines
 
 # The finish reason in an answer's JSON, in the words of OpenAI, Anthropic, Gemini, Ollama and
@@ -27,23 +39,6 @@ _FINISH = re.compile(
     rb'"(?:finish_reason|stop_reason|finishReason|done_reason|stopReason)"\s*:\s*"([^"\\]{1,60})"'
 )
 _LONGEST_FINISH = 128
-# Line ends to Python, but not to JSON: LiteLLM would cut an event in two there, and lose it.
-_LINE_ENDS = {
-    b"\xe2\x80\xa8": b"\\u2028",
-    b"\xe2\x80\xa9": b"\\u2029",
-    b"\xc2\x85": b"\\u0085",
-}
-_BEGINNINGS = (b"\xe2\x80", b"\xe2", b"\xc2")
-_REFUSALS = 300
-_LONGEST_REFUSAL = 64 * 1024
-_LONGEST_ANSWER = 64 * 1024 * 1024
-
-CONNECT_SECONDS = 10.0
-"""How long a connection may take to come about."""
-
-
-class EgressRefusedError(httpx.ConnectError):
-    """A request may not go where it was to go; nothing of it has left."""
 
 
 @dataclass(slots=True, repr=False)
@@ -81,20 +76,24 @@ class Wire:
         """Whether an event of the stream could not be read, which LiteLLM may pass over."""
         return self.lines is not None and self.lines.unreadable
 
-    def answered(self, response: httpx.Response) -> None:
+    def answered(self, answer: Answer) -> None:
         """Note the head of an answer."""
-        self.status = response.status_code
-        self.retry_after = response.headers.get("retry-after")
-        self.lines = StreamLines(response.headers.get("content-type", ""))
+        self.status = answer.status
+        self.retry_after = answer.headers.get("retry-after")
+        self.lines = StreamLines(answer.headers.get("content-type", ""))
 
     def feed(self, piece: bytes) -> None:
         """Look at the next piece of the body: for a finish reason, also across two of them."""
         if self.lines is not None:
             self.lines.feed(piece)
         text = self._tail + piece
+        self.look(text)
+        self._tail = text[-_LONGEST_FINISH:]
+
+    def look(self, text: bytes) -> None:
+        """Look for a finish reason in a whole body, or a whole event."""
         for found in _FINISH.finditer(text):
             self.finish = found[1].decode(errors="replace")
-        self._tail = text[-_LONGEST_FINISH:]
 
 
 _current: ContextVar[Wire | None] = ContextVar("amas_wire", default=None)
@@ -115,6 +114,11 @@ def is_under_way() -> bool:
     return _current.get() is not None
 
 
+def wire_under_way() -> Wire:
+    """Return what notes the requests made now."""
+    return _current.get() or Wire()
+
+
 def note_failure(error: ProviderError) -> None:
     """Leave word, for the call under way, of an error that LiteLLM may hide."""
     wire = _current.get()
@@ -123,42 +127,73 @@ def note_failure(error: ProviderError) -> None:
 
 
 class NotingTransport(httpx.AsyncBaseTransport):
-    """A transport that notes what it sends and receives.
+    """A transport for httpx, and for ourselves, that notes what it sends and receives.
 
     Args:
         inner: Does the work.
     """
 
-    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, inner: Transport) -> None:
         self._inner = inner
 
     @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request."""
+        """Send a request; what it is answered is looked into on the way to who asks."""
+        answer = await self.send(
+            request.method,
+            address_of(request.url),
+            _headers(request),
+            await request.aread(),
+            _limits(request),
+            looks=True,
+        )
+        return answer.as_httpx()
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        limits: Limits = NO_LIMITS,
+        *,
+        looks: bool = False,
+    ) -> Answer:
+        """Send a request, as ``Transport`` does.
+
+        Args:
+            method: The method.
+            url: The address, encoded.
+            headers: The headers, but for those that follow from the address and the body.
+            body: The body.
+            limits: How long it may take.
+            looks: Whether the body is looked into as it comes; else who reads it does so.
+        """
         wire = _current.get()
         if wire is None:
-            return await self._inner.handle_async_request(request)
+            return await self._inner.send(method, url, headers, body, limits)
         wire.requests += 1
+        sent = CIMultiDict(headers)
         # A compressed answer could not be looked into, and may unpack to any size.
-        request.headers["accept-encoding"] = "identity"
-        request.headers.update(trace_headers.get())
+        sent["Accept-Encoding"] = "identity"
+        sent.update(trace_headers.get())
         try:
-            response = await self._inner.handle_async_request(request)
+            answer = await self._inner.send(method, url, sent, body, limits)
         except EgressRefusedError as error:
             wire.refused = str(error)
             raise
-        if response.status_code >= _REFUSALS:
-            _scrub_head(response)
-        wire.answered(response)
-        if isinstance(response.stream, httpx.AsyncByteStream):
-            if response.status_code >= _REFUSALS:
-                packed = "content-encoding" in response.headers
-                response.stream = _Refusal(response.stream, 0 if packed else _LONGEST_REFUSAL)
-                response.headers.pop("content-encoding", None)
-            elif "content-encoding" not in response.headers:
-                binary = "eventstream" in response.headers.get("content-type", "")
-                response.stream = _Watched(response.stream, wire, binary=binary)
-        return response
+        if answer.status >= REFUSALS:
+            shorten(answer)
+        elif not answer.packed:
+            bound(answer)
+            if looks:
+                watch(answer, wire.feed)
+        wire.answered(answer)
+        return answer
+
+    async def connect(self, url: str) -> None:
+        """Open a connection, as ``Transport`` does."""
+        await self._inner.connect(url)
 
     @override
     async def aclose(self) -> None:
@@ -166,82 +201,26 @@ class NotingTransport(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-class _Body(httpx.AsyncByteStream):
-    def __init__(self, inner: httpx.AsyncByteStream) -> None:
-        self._inner = inner
-
-    @override
-    async def aclose(self) -> None:
-        await self._inner.aclose()
+def address_of(url: httpx.URL) -> str:
+    """Return an address as it is sent, encoded."""
+    return (b"%b://%b%b" % (url.raw_scheme, url.netloc, url.raw_path)).decode("ascii")
 
 
-class _Refusal(_Body):
-    """The beginning of an error's body: nobody needs more, and reading it all takes long.
-
-    It is scrubbed here, so that no library sees, logs or keeps a key that is repeated in it.
-    """
-
-    def __init__(self, inner: httpx.AsyncByteStream, longest: int) -> None:
-        super().__init__(inner)
-        self._longest = longest
-
-    @override
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._longest == 0:
-            return
-        body = bytearray()
-        async for piece in self._inner:
-            body += piece
-            if len(body) >= self._longest:
-                break
-        # Cut after it has been scrubbed: half a key is not found any more.
-        yield _scrubbed(bytes(body))[: self._longest]
+def _headers(request: httpx.Request) -> CIMultiDict[str]:
+    try:
+        return CIMultiDict(
+            (name.decode("ascii"), value.decode("ascii"))
+            for name, value in request.headers.raw
+            if name.lower() != b"transfer-encoding"  # the body is sent as a whole
+        )
+    except UnicodeDecodeError:
+        raise httpx.LocalProtocolError("a header is not ASCII", request=request) from None
 
 
-def _scrub_head(response: httpx.Response) -> None:
-    """Take secrets that a refusal repeats out of its headers and its reason."""
-    response.headers = httpx.Headers(
-        [(name, _scrubbed(value)) for name, value in response.headers.raw]
-    )
-    reason = response.extensions.get("reason_phrase", b"")
-    response.extensions["reason_phrase"] = _scrubbed(reason)
-
-
-def _scrubbed(data: bytes) -> bytes:
-    text = data.decode(errors="surrogateescape")
-    masked = scrub(text)
-    return data if masked == text else masked.encode(errors="surrogateescape")
-
-
-class _Watched(_Body):
-    """The body of an answer, looked into, bounded, and without what LiteLLM trips over.
-
-    Frames of bytes (Bedrock's streams) are left as they are: they carry their own checksums.
-    """
-
-    def __init__(self, inner: httpx.AsyncByteStream, wire: Wire, *, binary: bool) -> None:
-        super().__init__(inner)
-        self._wire = wire
-        self._replaced = {} if binary else _LINE_ENDS
-        self._held_back = () if binary else _BEGINNINGS
-
-    @override
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        held, size = b"", 0
-        async for piece in self._inner:
-            size += len(piece)
-            if size > _LONGEST_ANSWER:
-                raise httpx.RemoteProtocolError(f"the answer is over {_LONGEST_ANSWER} bytes long")
-            text = held + piece
-            held = next((end for end in self._held_back if text.endswith(end)), b"")
-            text = text[: len(text) - len(held)]
-            for line_end, escaped in self._replaced.items():
-                text = text.replace(line_end, escaped)
-            self._wire.feed(text)
-            if text:
-                yield text
-        if held:
-            yield held
+def _limits(request: httpx.Request) -> Limits:
+    seconds = request.extensions.get("timeout", {})
+    connect = min(seconds.get("connect") or CONNECT_SECONDS, CONNECT_SECONDS)
+    return Limits(connect, seconds.get("write"), seconds.get("read"))
 
 
 class HttpClient(httpx.AsyncClient):
@@ -272,6 +251,12 @@ def open_http(egress: Egress) -> HttpClient:
     """
     from .aiohttp_transport import AiohttpTransport  # noqa: PLC0415 -- slow
 
-    ssl_context = httpx.create_ssl_context(trust_env=False)
-    ssl_context.set_alpn_protocols(["http/1.1"])
-    return HttpClient(NotingTransport(AiohttpTransport(ssl_context, egress)))
+    return HttpClient(NotingTransport(AiohttpTransport(_ssl_context(), egress)))
+
+
+@cache
+def _ssl_context() -> ssl.SSLContext:
+    """Read the certificates that are trusted: once, they are the same for all providers."""
+    context = httpx.create_ssl_context(trust_env=False)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -44,33 +44,12 @@ def shared_arguments(target: Target, config: ProviderConfig, client: Any) -> dic
     }
 
 
-async def embed(
-    runtime: Runtime,
-    model: str,
-    texts: Sequence[str],
-    shared: Mapping[str, Any],
-    *,
-    request_id: str,
-) -> Any:
-    """Send one embedding request; return LiteLLM's response."""
-    log = runtime.silent_logging(model=model, messages=[], stream=False, id=request_id)
-    with runtime.without_host_globals():
-        pending = runtime.litellm.embedding(
-            **shared,
-            model=f"{shared['custom_llm_provider']}/{model}",
-            input=list(texts),
-            aembedding=True,
-            litellm_logging_obj=log,
-        )
-    return await pending
-
-
-def _named(answered: str | None, target: Target, model: str) -> str:
-    """Return the model that the upstream says has answered, without LiteLLM's prefix."""
+def named(answered: str | None, target: Target, model: str) -> str:
+    """Return the model that the upstream says has answered, else the one asked, without LiteLLM's prefix."""
     return (answered or model).removeprefix(f"{target.litellm_provider}/")
 
 
-def read_result(response: Any, target: Target, *, provider: str, model: str) -> GenerationResult:
+def read_result(response: Any, *, target: Target, provider: str, model: str) -> GenerationResult:
     """Read a complete answer.
 
     Raises:
@@ -79,17 +58,48 @@ def read_result(response: Any, target: Target, *, provider: str, model: str) -> 
     if not response.choices:
         raise ValueError("the answer has no choices")
     choice = response.choices[0]
-    message = choice.message
+    result = make_result(
+        choice.message.content,
+        choice.finish_reason,
+        response,
+        target=target,
+        provider=provider,
+        model=model,
+    )
+    result["tool_calls"] = [_plain(item) for item in choice.message.tool_calls or ()]
+    result["reasoning_content"] = getattr(choice.message, "reasoning_content", None)
+    return result
+
+
+def make_result(
+    text: str | None,
+    finish_reason: str | None,
+    response: Any,
+    *,
+    target: Target,
+    provider: str,
+    model: str,
+) -> GenerationResult:
+    """Make the result of an answer.
+
+    Args:
+        text: What it says.
+        finish_reason: Why it ends there.
+        response: What has the ``usage``, and the ``model`` that says it.
+        target: Who was asked.
+        provider: Name of the provider.
+        model: The model asked.
+    """
     usage = read_usage(getattr(response, "usage", None))
     return GenerationResult(
-        content=message.content or "",
+        content=text or "",
         tokens_used=usage["total_tokens"] if usage else 0,
         provider=provider,
-        model=_named(response.model, target, model),
+        model=named(response.model, target, model),
         usage=usage,
-        finish_reason=choice.finish_reason,
-        tool_calls=[_plain(item) for item in message.tool_calls or ()],
-        reasoning_content=getattr(message, "reasoning_content", None),
+        finish_reason=finish_reason,
+        tool_calls=[],
+        reasoning_content=None,
         latency_ms=0.0,
         cost_usd=None,
         request_id=None,
@@ -98,25 +108,34 @@ def read_result(response: Any, target: Target, *, provider: str, model: str) -> 
     )
 
 
-def read_chunk(chunk: Any, target: Target, *, provider: str, model: str) -> StreamChunk | None:
+def read_chunk(
+    chunk: Any, *, target: Target, provider: str, model: str, request_id: str
+) -> StreamChunk | None:
     """Read one piece of a stream; None if it says nothing to the consumer."""
     if not chunk.choices:
         return None
     choice = chunk.choices[0]
     delta = choice.delta
-    content = delta.content or ""
-    tool_calls = tuple(_plain(item) for item in delta.tool_calls or ())
-    reasoning = getattr(delta, "reasoning_content", None)
+    content = _text(delta.content)
+    calls = () if delta.tool_calls is None else delta.tool_calls
+    tool_calls = tuple(_plain(item) for item in calls)
+    reasoning = _text(getattr(delta, "reasoning_content", None)) or None
     if not (content or tool_calls or reasoning or choice.finish_reason):
         return None
     return StreamChunk(
         content=content,
         provider=provider,
-        model=_named(chunk.model, target, model),
+        model=named(chunk.model, target, model),
         finish_reason=choice.finish_reason,
         tool_calls=tool_calls,
         reasoning_content=reasoning,
+        request_id=request_id,
     )
+
+
+def _text(value: Any) -> str:
+    """Return a text; whatever else an upstream sends in its place is left out, as LiteLLM does."""
+    return value if isinstance(value, str) else ""
 
 
 def _plain(item: Any) -> dict[str, Any]:
@@ -124,19 +143,14 @@ def _plain(item: Any) -> dict[str, Any]:
     return plain
 
 
-def read_embeddings(response: Any) -> list[list[float]]:
-    """Read the vectors of an embedding response, in the order of the texts."""
-    rows = sorted(response.data, key=lambda row: row["index"])
-    return [list(row["embedding"]) for row in rows]
-
-
 def read_usage(usage: Any) -> Usage | None:
-    """Read token counts; None where the upstream counted nothing."""
-    if usage is None:
-        return None
-    prompt, completion = usage.prompt_tokens or 0, usage.completion_tokens or 0
-    total = usage.total_tokens or prompt + completion
-    if total <= 0 or prompt < 0 or completion < 0 or total > _MOST_TOKENS:
+    """Read token counts; None where the upstream counted nothing, or sent what is no count."""
+    try:
+        prompt, completion = usage.prompt_tokens or 0, usage.completion_tokens or 0
+        total = usage.total_tokens or prompt + completion
+        if total <= 0 or prompt < 0 or completion < 0 or total > _MOST_TOKENS:
+            return None
+    except (AttributeError, TypeError):
         return None
     counts = Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=total)
     cached = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)
@@ -150,7 +164,7 @@ def read_usage(usage: Any) -> Usage | None:
 
 def supported_params(
     runtime: Runtime, target: Target, model: str, params: Mapping[str, Any]
-) -> list[str] | None:
+) -> tuple[str, ...] | None:
     """Return the names of the parameters a model takes, None if LiteLLM does not know.
 
     Args:
@@ -159,20 +173,18 @@ def supported_params(
         model: The model.
         params: What is asked for; some are taken with some values only.
     """
-    names: list[str] | None = runtime.litellm.get_supported_openai_params(
-        model=model, custom_llm_provider=target.litellm_provider
-    )
-    if names is None:
-        return None
+    names = _taken(runtime.litellm, target.litellm_provider, model)
+    if names is None or not params:
+        return names
     left_out = {name for name, value in params.items() if _is_left_out(target, name, value)}
-    sampling = tuple(
-        (name, params[name])
+    sampling = {
+        name: params[name]
         for name in ("temperature", "top_p", "reasoning_effort")
         if isinstance(params.get(name), int | float | str)
-    )
+    }
     if len(sampling) > 1 or "temperature" in params:
-        left_out |= _unmapped(runtime.litellm, target.litellm_provider, model, sampling)
-    return [name for name in (*names, *_beyond_openai(target)) if name not in left_out]
+        left_out |= _unmapped(runtime.litellm, target.litellm_provider, model, **sampling)
+    return tuple(name for name in (*names, *_beyond_openai(target)) if name not in left_out)
 
 
 def _beyond_openai(target: Target) -> tuple[str, ...]:
@@ -193,14 +205,21 @@ def _is_left_out(target: Target, name: str, value: Any) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _unmapped(
-    litellm: Any, litellm_provider: str, model: str, sampling: tuple[tuple[str, Any], ...]
-) -> frozenset[str]:
-    """Return the sampling parameters that LiteLLM drops by value, such as beside reasoning."""
+def _taken(litellm: Any, litellm_provider: str, model: str) -> tuple[str, ...] | None:
+    names = litellm.get_supported_openai_params(model=model, custom_llm_provider=litellm_provider)
+    return None if names is None else tuple(names)
+
+
+@lru_cache(maxsize=256, typed=True)
+def _unmapped(litellm: Any, litellm_provider: str, model: str, **sampling: Any) -> frozenset[str]:
+    """Return the sampling parameters that LiteLLM drops by value, such as beside reasoning.
+
+    ``True`` and ``1`` are equal, and not the same to LiteLLM.
+    """
     mapped = litellm.get_optional_params(
-        model=model, custom_llm_provider=litellm_provider, drop_params=True, **dict(sampling)
+        model=model, custom_llm_provider=litellm_provider, drop_params=True, **sampling
     )
-    return frozenset({"temperature", "top_p"} & dict(sampling).keys() - mapped.keys())
+    return frozenset({"temperature", "top_p"} & sampling.keys() - mapped.keys())
 
 
 def tools_exclude_reasoning(

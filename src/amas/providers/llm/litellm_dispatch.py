@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from typing_extensions import override
 
-from ..types import StreamChunk
+from ..types import GenerationResult, StreamChunk
 from .dispatch import Dispatch, OpenStream
-from .litellm_codec import read_chunk
+from .litellm_codec import read_chunk, read_result
 from .litellm_runtime import Runtime
 from .params import Call
 from .target import Target
@@ -38,14 +38,24 @@ class LiteLLMDispatch(Dispatch):
         self._provider = provider
 
     @override
-    async def complete(self, call: Call, *, request_id: str) -> Any:
-        return await self._send(call, {}, request_id)
+    async def complete(self, call: Call, *, request_id: str) -> tuple[GenerationResult, Any]:
+        response = await self._send(call, {}, request_id)
+        result = read_result(
+            response, target=self._target, provider=self._provider, model=call.model
+        )
+        return result, getattr(response, "usage", None)
 
     @override
     async def open_stream(self, call: Call, *, request_id: str) -> OpenStream:
         streaming = {"stream": True, "stream_options": {"include_usage": True}}
         wrapper = await self._send(call, streaming, request_id)
-        return LiteLLMStream(wrapper, self._target, provider=self._provider, model=call.model)
+        return LiteLLMStream(
+            wrapper,
+            target=self._target,
+            provider=self._provider,
+            model=call.model,
+            request_id=request_id,
+        )
 
     async def _send(self, call: Call, streaming: Mapping[str, Any], request_id: str) -> Any:
         """Send one request.
@@ -81,13 +91,21 @@ class LiteLLMStream(OpenStream):
         target: Whose stream it is.
         provider: Name of the provider.
         model: The model asked.
+        request_id: Of the call.
     """
 
-    def __init__(self, wrapper: Any, target: Target, *, provider: str, model: str) -> None:
+    def __init__(
+        self, wrapper: Any, *, target: Target, provider: str, model: str, request_id: str
+    ) -> None:
         self._wrapper = wrapper
-        self._target = target
-        self._provider = provider
-        self._model = model
+        self._finished = False
+        self._rest: AsyncIterator[Any] | None = None
+        self._whose: Any = {
+            "target": target,
+            "provider": provider,
+            "model": model,
+            "request_id": request_id,
+        }
         # LiteLLM would count the tokens of a stream that breaks, with a tokenizer, on the loop.
         wrapper._record_partial_usage_for_failure = _nothing  # noqa: SLF001 -- no public switch
         # It would break off a table's rule or an array of zeros as "repeating the same chunk".
@@ -96,8 +114,31 @@ class LiteLLMStream(OpenStream):
 
     @override
     async def next(self) -> StreamChunk | None:
-        raw = await anext(self._wrapper)
-        return read_chunk(raw, self._target, provider=self._provider, model=self._model)
+        if self._finished:
+            return await self._go_on()
+        chunk = read_chunk(await anext(self._wrapper), **self._whose)
+        self._finished = chunk is not None and chunk.finish_reason is not None
+        return chunk
+
+    async def _go_on(self) -> StreamChunk | None:
+        """Return what comes after the finish reason.
+
+        The wrapper itself would go on to count tokens in a thread and to log in tasks of its
+        own, so its source is read directly.
+        """
+        if self._rest is None:
+            if self._wrapper.completion_stream is None:
+                raise StopAsyncIteration
+            self._rest = aiter(self._wrapper.completion_stream)
+        raw = await anext(self._rest)
+        try:
+            piece = self._wrapper.chunk_creator(chunk=raw)
+        except StopIteration:
+            return None
+        if piece is None:
+            return None
+        self._wrapper.chunks.append(piece)
+        return read_chunk(piece, **self._whose)
 
     @property
     @override
@@ -110,16 +151,6 @@ class LiteLLMStream(OpenStream):
             getattr(self._wrapper, "received_finish_reason", None) is None
             and getattr(self._wrapper, "intermittent_finish_reason", None) is None
         )
-
-    @override
-    async def drain(self) -> None:
-        # The wrapper itself would go on to count tokens in a thread and to log in tasks of its
-        # own, so its source is read directly.
-        if self._wrapper.completion_stream is not None:
-            async for raw in self._wrapper.completion_stream:
-                piece = self._wrapper.chunk_creator(chunk=raw)
-                if piece is not None:
-                    self._wrapper.chunks.append(piece)
 
     @override
     def usage(self) -> Any:

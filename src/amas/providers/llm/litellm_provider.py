@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from typing_extensions import override
 
 from ..base import BaseProvider, ProviderConfig
-from ..base.model_names import model_problem
+from ..base.looking import is_looking_only
 from ..errors import (
     BadResponseError,
     InvalidRequestError,
@@ -34,29 +34,26 @@ from ..types import (
 )
 from . import litellm_codec as codec
 from .clocks import StreamClocks
-from .dispatch import Dispatch, OpenStream
+from .connections import Connections
+from .dispatch import Dispatch
+from .embeddings import check_embedding, read_vectors, send_texts
 from .guard import guard
 from .health import check_models, list_models, proves_key
-from .http_client import HttpClient, Wire
-from .litellm_rehearsal import rehearse
+from .http_client import Wire
+from .litellm_rehearsal import ensure_rehearsed
 from .litellm_request import build_call
 from .litellm_runtime import Runtime, ensure_runtime
 from .litellm_stream import broken_off, finish_reason, read_stream
-from .opening import open_all
+from .opening import open_ways
 from .params import Call
 from .prices import Prices
 from .target import Target, resolve_target
+from .way import check_way, way_of
 
 if TYPE_CHECKING:
-    import httpx
+    pass
 
 T = TypeVar("T")
-
-# A free request that only lists models: who takes longer is not well.
-_PROBE_SECONDS = 5.0
-
-# How long a finished stream may take to say what it has cost, and to end.
-_DRAIN_SECONDS = 1.0
 
 
 class LiteLLMProvider(BaseProvider):
@@ -82,17 +79,17 @@ class LiteLLMProvider(BaseProvider):
         # The catalogue names what a model surely has; it may have more.
         self.capabilities_complete = config.capabilities is not None
         self.context_window = self.target.context_window
-        self._http: HttpClient | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connections = Connections(self.target, config)
         self._runtime: Runtime | None = None
         self._dispatch: Dispatch | None = None
         self._prices: Prices | None = None
         self._shared_for_embeddings: dict[str, Any] = {}
-        self.detour: str | None = None
 
     @classmethod
     def _resolve(cls, config: ProviderConfig) -> Target:
-        return resolve_target(config, default_row=cls.row)
+        target = resolve_target(config, default_row=cls.row)
+        check_way(target, config)
+        return target
 
     @classmethod
     def check(cls, config: ProviderConfig) -> None:
@@ -104,6 +101,12 @@ class LiteLLMProvider(BaseProvider):
     def model(self) -> str | None:
         """The model asked by default."""
         return self.target.model
+
+    @property
+    @override
+    def way(self) -> str | None:
+        """``direct``, or ``litellm`` and why; known before it is started."""
+        return way_of(self.target, self.config)
 
     @override
     def for_each_key(self) -> Sequence[LiteLLMProvider]:
@@ -122,10 +125,9 @@ class LiteLLMProvider(BaseProvider):
 
     @override
     async def _set_up(self) -> None:
-        self._runtime = await ensure_runtime()
-        await asyncio.to_thread(rehearse, self._runtime, self.target)
-        self._learn(self._runtime)
-        await self._open()
+        await self._connect()
+        if not is_looking_only():
+            await self._prepare()
 
     def _learn(self, runtime: Runtime) -> None:
         """Take from LiteLLM's map what neither configuration nor catalogue says of the model."""
@@ -154,13 +156,19 @@ class LiteLLMProvider(BaseProvider):
         named = self.target.model_named(model, provider=self.name)
         return self.context_window if named == self.target.model else self._prices.known(named)[0]
 
-    async def _open(self) -> None:
-        assert self._runtime is not None
-        self._loop = asyncio.get_running_loop()
-        opened = await asyncio.to_thread(open_all, self._runtime, self.target, self.config)
-        self._http, self._dispatch = opened.http, opened.dispatch
-        self._shared_for_embeddings = opened.for_embeddings
-        self.detour = opened.detour
+    async def _connect(self) -> None:
+        self._dispatch = None
+        await self._connections.open()
+
+    async def _prepare(self) -> None:
+        """Import LiteLLM, and make the way that calls take, unless that has been done."""
+        http = self._connections.http
+        if self._dispatch is not None or http is None:
+            return
+        self._runtime = await ensure_runtime()
+        self._learn(self._runtime)
+        ways = await asyncio.to_thread(open_ways, self._runtime, self.target, self.config, http)
+        self._dispatch, self._shared_for_embeddings = ways.dispatch, ways.for_embeddings
 
     @override
     async def _probe(self) -> None:
@@ -168,17 +176,18 @@ class LiteLLMProvider(BaseProvider):
         if self.config.health_probe is HealthProbe.PAID and self.initialized:
             await self.generate("ping", max_tokens=1)
             return
-        if (
-            self._http is None
-            or self.target.models_url is None
-            or self.config.health_probe is HealthProbe.OFF
-        ):
+        if self.config.health_probe is HealthProbe.OFF or not self._connections.can_list:
             return
         try:
-            await self._listing(check_models, self._http, model=self.model)
+            await self._connections.list(check_models, model=self.model)
         except ProviderConfigError as error:
             # Its host resolves to what is refused. That may pass, so it is to be tried again.
             raise ProviderConnectionError(error.message, provider=self.name) from None
+
+    @override
+    async def warm_up(self) -> None:
+        """Open a connection; nothing is sent over it, so no key is shown and nothing is paid."""
+        await self._connections.warm_up()
 
     @override
     async def verify_key(self) -> None:
@@ -187,12 +196,8 @@ class LiteLLMProvider(BaseProvider):
         Raises:
             ProviderError: The upstream does not accept the key, or does not answer.
         """
-        await self._ready()
-        if (
-            self._http is not None
-            and self.target.models_url is not None
-            and await self._listing(proves_key, self._http)
-        ):
+        await self._opened()
+        if self._connections.can_list and await self._connections.list(proves_key):
             return
         with suppress(InvalidRequestError, ModelNotFoundError, BadResponseError):
             # Who finds fault with the request has accepted the key.
@@ -205,39 +210,30 @@ class LiteLLMProvider(BaseProvider):
         Raises:
             ProviderError: It does not say, or cannot be reached.
         """
-        await self._ready()
-        if self._http is None or self.target.models_url is None:
+        await self._opened()
+        if not self._connections.can_list:
             return await super().list_models()
-        return await self._listing(list_models, self._http)
-
-    async def _listing(
-        self,
-        ask: Callable[[httpx.AsyncClient, Target, ProviderConfig, float], Coroutine[Any, Any, T]],
-        http: httpx.AsyncClient,
-        *,
-        model: str | None = None,
-    ) -> T:
-        """Make a free request for the models, within a few seconds."""
-        seconds = min(self.config.timeout, _PROBE_SECONDS)
-        work = ask(http, self.target, self.config, seconds)
-        return await guard(work, Wire(), seconds=seconds, provider=self.name, model=model)
+        return await self._connections.list(list_models)
 
     @override
     async def _tear_down(self) -> None:
-        http, self._http = self._http, None
         self._dispatch, self._shared_for_embeddings = None, {}
-        loop, self._loop = self._loop, None
-        if http is not None and loop is not None and not loop.is_closed():
-            await http.aclose()
+        await self._connections.close()
 
-    async def _ready(self) -> Runtime:
+    async def _opened(self) -> None:
         """Start on first use, so that a provider also works without a manager."""
         if not self.initialized and not await self.initialize():
             # Of its own class, but without the traces of an earlier raise.
             raise self.last_error or ProviderError("cannot be started", provider=self.name)
-        if self._loop is not None and self._loop.is_closed():
-            # A service that calls asyncio.run once more: connections do not survive that.
-            await self._open()
+        if self._connections.are_lost:
+            await self._connect()
+
+    async def _ready(self) -> Runtime:
+        """Be ready for a call."""
+        await self._opened()
+        if self._dispatch is None:
+            async with self._lifecycle:
+                await self._prepare()
         return self._runtime or await ensure_runtime()
 
     @override
@@ -258,7 +254,7 @@ class LiteLLMProvider(BaseProvider):
         """
         runtime = await self._ready()
         call = build_call(runtime, self.target, self.config, prompt, kwargs)
-        request_id, started = uuid.uuid4().hex, time.monotonic()
+        request_id, started = token_hex(16), time.monotonic()
         wire = Wire()
         result = await guard(
             self._complete(call, wire, request_id),
@@ -275,14 +271,13 @@ class LiteLLMProvider(BaseProvider):
 
     async def _complete(self, call: Call, wire: Wire, request_id: str) -> GenerationResult:
         assert self._dispatch is not None
-        response = await self._dispatch.complete(call, request_id=request_id)
+        result, usage = await self._dispatch.complete(call, request_id=request_id)
         error = broken_off(wire, provider=self.name, model=call.model)
         if error is not None:
             raise error
-        result = codec.read_result(response, self.target, provider=self.name, model=call.model)
         result["finish_reason"] = finish_reason(wire, result["finish_reason"])
         if result["usage"] is not None:
-            result["cost_usd"] = self._cost(call.model, response.usage)
+            result["cost_usd"] = self._cost(call.model, usage)
         return result
 
     def _attempt(self, result: GenerationResult) -> Attempt:
@@ -313,7 +308,7 @@ class LiteLLMProvider(BaseProvider):
         """
         runtime = await self._ready()
         call = build_call(runtime, self.target, self.config, prompt, kwargs)
-        request_id = uuid.uuid4().hex
+        request_id = token_hex(16)
         clocks = StreamClocks.of(self.config, time.monotonic)
         wire = Wire(self.target.end_marker)
         assert self._dispatch is not None
@@ -329,25 +324,17 @@ class LiteLLMProvider(BaseProvider):
                 opened, clocks, wire, provider=self.name, model=call.model
             ):
                 if chunk.finish_reason is None:
-                    yield replace(chunk, request_id=request_id)
+                    yield chunk
                     continue
-                await self._drain(opened, clocks, call.model)
                 usage = opened.usage()
                 yield replace(
                     chunk,
-                    request_id=request_id,
                     usage=codec.read_usage(usage),
                     cost_usd=self._cost(call.model, usage),
                 )
         finally:
             # Leaving early ends the upstream's work at once (litellm-facts.md, 2.6).
             await opened.aclose()
-
-    async def _drain(self, stream: OpenStream, clocks: StreamClocks, model: str) -> None:
-        """Read a finished stream's usage; what goes wrong with that takes no answer back."""
-        with suppress(ProviderError):
-            seconds = min(_DRAIN_SECONDS, clocks.limit())
-            await guard(stream.drain(), Wire(), seconds=seconds, provider=self.name, model=model)
 
     @override
     async def embed(self, texts: Sequence[str], *, model: str | None = None) -> EmbeddingResult:
@@ -367,28 +354,18 @@ class LiteLLMProvider(BaseProvider):
         model = model or self.target.embedding_model
         if model is None:
             return await super().embed(texts, model=model)
-        if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
-            raise InvalidRequestError(
-                "texts must be a list of at least one text", provider=self.name, model=model
-            )
-        if problem := model_problem(model):
-            raise InvalidRequestError(problem, provider=self.name)
+        check_embedding(texts, model, provider=self.name)
         runtime = await self._ready()
+        await ensure_rehearsed(runtime, self.target)
         started = time.monotonic()
         response = await guard(
-            codec.embed(
-                runtime, model, texts, self._shared_for_embeddings, request_id=uuid.uuid4().hex
-            ),
+            send_texts(runtime, model, texts, self._shared_for_embeddings),
             Wire(),
             seconds=self.config.timeout,
             provider=self.name,
             model=model,
         )
-        return EmbeddingResult(
-            embeddings=codec.read_embeddings(response),
-            provider=self.name,
-            model=response.model or model,
-            usage=codec.read_usage(response.usage),
-            latency_ms=round((time.monotonic() - started) * 1000, 3),
-            cost_usd=self._cost(model, response.usage),
-        )
+        result = read_vectors(response, provider=self.name, model=model)
+        result["latency_ms"] = round((time.monotonic() - started) * 1000, 3)
+        result["cost_usd"] = self._cost(model, response.usage)
+        return result

@@ -16,6 +16,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +28,7 @@ import httpx
 from typing_extensions import override
 
 from ..security.masking import MaskingFilter, library_loggers
+from .collector import collector_at_rest
 from .http_client import is_under_way
 from .litellm_doors import close_side_doors
 
@@ -50,8 +52,10 @@ _NO_GLOBALS: Mapping[str, Any] = {
 _HOST_VARIABLE = "USE_LITELLM_PROXY"  # of the same effect as the global, in any vendor's format
 
 _lock = threading.Lock()
+_loading_lock = threading.Lock()
 _globals_lock = threading.Lock()
 _loaded: Runtime | None = None
+_loading: Future[Runtime] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class Runtime:
     client_class: type[Any]
     version: str
     rehearsed: set[str] = field(default_factory=set)
+    rehearsed_direct: set[str] = field(default_factory=set)
 
     def silent_logging(self, *, model: str, messages: list[Any], stream: bool, id: str) -> Any:  # noqa: A002 -- LiteLLM's own word
         """Return the logging object of one call, which records nothing."""
@@ -117,32 +122,55 @@ class Runtime:
 
 
 async def ensure_runtime() -> Runtime:
-    """Import LiteLLM in a thread, the first time, so that the loop goes on meanwhile."""
+    """Import LiteLLM in a thread, the first time, so that the loop goes on meanwhile.
+
+    However many providers start at once, one thread works and none waits: those of the loop stay
+    free for whoever resolves a name or reads a file.
+    """
+    global _loading  # noqa: PLW0603 -- one import per process, behind the lock
     if _loaded is not None:
         return _loaded
-    return await asyncio.to_thread(load_runtime)
+    with _loading_lock:
+        if _loading is None or _loading.done():  # done without a result: it is tried again
+            _loading = Future()
+            _loading.set_running_or_notify_cancel()  # who gives up waiting ends it for nobody
+            threading.Thread(target=_load_into, args=(_loading,), name="amas-litellm").start()
+        loading = _loading
+    return await asyncio.wrap_future(loading)
+
+
+def _load_into(loading: Future[Runtime]) -> None:
+    try:
+        loading.set_result(load_runtime())
+    except BaseException as error:  # noqa: BLE001 -- it is for those who wait
+        loading.set_exception(error)
 
 
 def load_runtime() -> Runtime:
-    """Import LiteLLM if that has not happened yet; blocking, about 1.6 seconds."""
+    """Import LiteLLM if that has not happened yet; blocking, about 1.5 seconds."""
     global _loaded  # noqa: PLW0603 -- one import per process, behind the lock
     with _lock:
         if _loaded is None:
-            foreign = "litellm" in sys.modules
-            with _environment(_IMPORT_ENVIRONMENT):
-                litellm: Any = import_module("litellm")
-                if not foreign:
-                    _silence_loggers()
-                _read_files(litellm)
-            # Stops LiteLLM's "Give Feedback" prints on stdout.
-            litellm.suppress_debug_info = True
-            # Else counting the tokens of a llama-3 model fetches a tokenizer, blocking the loop.
-            litellm.disable_hf_tokenizer_download = True
-            client_class = _client_class()
-            close_side_doors(client_class)
-            _mask_loggers()
-            _loaded = Runtime(litellm, _logging_class(), client_class, version("litellm"))
+            with collector_at_rest():
+                _loaded = _load()
         return _loaded
+
+
+def _load() -> Runtime:
+    foreign = "litellm" in sys.modules
+    with _environment(_IMPORT_ENVIRONMENT):
+        litellm: Any = import_module("litellm")
+        if not foreign:
+            _silence_loggers()
+        _read_files(litellm)
+    # Stops LiteLLM's "Give Feedback" prints on stdout.
+    litellm.suppress_debug_info = True
+    # Else counting the tokens of a llama-3 model fetches a tokenizer, blocking the loop.
+    litellm.disable_hf_tokenizer_download = True
+    client_class = _client_class()
+    close_side_doors(client_class)
+    _mask_loggers()
+    return Runtime(litellm, _logging_class(), client_class, version("litellm"))
 
 
 def _read_files(litellm: Any) -> None:

@@ -69,10 +69,12 @@ def check_params(params: Mapping[str, Any], *, provider: str) -> dict[str, Any]:
         The parameters that are not None.
 
     Raises:
-        InvalidRequestError: A name is not on the allow-list, or ``tools`` is no list of tools.
+        InvalidRequestError: A name is not on the allow-list, ``tools`` is no list of tools, or
+            a value is bytes.
     """
     given = {name: value for name, value in params.items() if value is not None}
     _check_tools(given.get("tools"), provider)
+    _check_no_bytes(given, provider)
     unknown = sorted(given.keys() - ALLOWED)
     if unknown:
         raise InvalidRequestError(
@@ -91,6 +93,13 @@ def _check_tools(tools: object, provider: str) -> None:
             'tools must be a list of mappings, such as [{"type": "function", "function": {…}}]',
             provider=provider,
         )
+
+
+def _check_no_bytes(given: Mapping[str, Any], provider: str) -> None:
+    """Refuse what JSON does not have; openai's SDK would send the numbers of the letters."""
+    for name, value in given.items():
+        if isinstance(value, bytes | bytearray):
+            raise InvalidRequestError(f"{name} is bytes; give a text instead", provider=provider)
 
 
 def split_supported(
@@ -138,9 +147,13 @@ def to_messages(
         New messages; what the caller passed is not touched later.
 
     Raises:
-        InvalidRequestError: It is no text and no list of messages, or is empty.
+        InvalidRequestError: It is no text and no list of messages, is empty, or has a message
+            whose content is neither text nor list.
     """
-    messages = [_copy_message(item, provider) for item in _as_list(prompt, provider)]
+    messages = [
+        _copy_message(index, item, provider)
+        for index, item in enumerate(_as_list(prompt, provider))
+    ]
     if system_prompt is not None:
         if not isinstance(system_prompt, str):
             raise _bad_prompt("system_prompt must be a text", provider)
@@ -162,12 +175,19 @@ def _as_list(asked: object, provider: str) -> Sequence[object]:
     return asked
 
 
-def _copy_message(message: object, provider: str) -> dict[str, Any]:
+def _copy_message(index: int, message: object, provider: str) -> dict[str, Any]:
     if not isinstance(message, Mapping) or message.get("role") not in _ROLES:
         raise _bad_prompt(
             "each message is a mapping with a role"
             f" ({', '.join(sorted(_ROLES))}) and content, such as"
             ' {"role": "user", "content": "hello"}',
+            provider,
+        )
+    content = message.get("content")
+    if content is not None and not isinstance(content, str | list | tuple):
+        raise _bad_prompt(
+            f"the content of prompt[{index}] must be a text or a list of parts, such as"
+            f' {{"type": "text", "text": "hello"}}, not {type(content).__name__}',
             provider,
         )
     return dict(message)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ..base import ProviderConfig
 from ..types import Price
+from .direct.plain import Counts
 from .litellm_codec import read_usage
 from .litellm_runtime import Runtime
 from .target import Target
@@ -18,6 +20,7 @@ _INPUT, _OUTPUT = "input_cost_per_token", "output_cost_per_token"
 _INTRICATE = re.compile(r"cost.*(above|hit|character|second|image|query|page|pixel)|tier|off_peak")
 # It bills searches beside tokens.
 _INTRICATE_VENDORS = frozenset({"perplexity"})
+_MOST_SEEN = 256
 _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
 
@@ -33,6 +36,7 @@ class Prices:
     def __init__(self, runtime: Runtime, target: Target, config: ProviderConfig) -> None:
         self._litellm = runtime.litellm
         self._target = target
+        self._seen: dict[str, tuple[Mapping[str, Any], int, bool]] = {}
         self._configured = config.price if isinstance(config.price, Price) else None
 
     def known(self, model: str) -> tuple[int | None, Price | None]:
@@ -57,9 +61,11 @@ class Prices:
             usage: LiteLLM's count of tokens, or None.
         """
         counts = read_usage(usage)
-        if counts is None or self._configured is None:
-            return 0.0 if self._target.is_local else self._looked_up(model, usage)
-        return self._configured.of(counts["prompt_tokens"], counts["completion_tokens"])
+        if counts is not None and self._configured is not None:
+            return self._configured.of(counts["prompt_tokens"], counts["completion_tokens"])
+        if self._target.is_local:
+            return 0.0
+        return None if counts is None else self._looked_up(model, usage)
 
     def _looked_up(self, model: str, usage: Any) -> float | None:
         """Return the price of the map. Only models that it knows are looked up.
@@ -67,12 +73,14 @@ class Prices:
         For others LiteLLM asks the server, blocking the loop.
         """
         entry = self._entry(model)
-        if read_usage(usage) is None or not entry:
+        if not entry:
             return None
-        if _is_plain(entry) and not _has_details(usage):
+        if self._is_plain(model, entry) and not _has_details(usage):
             # As LiteLLM does, which takes a good hundred times as long to find out.
             prompt, completion = usage.prompt_tokens or 0, usage.completion_tokens or 0
             return float(prompt * entry[_INPUT] + completion * entry[_OUTPUT])
+        if isinstance(usage, Counts):
+            usage = self._litellm.Usage(**asdict(usage))
         try:
             prompt, completion = self._litellm.cost_per_token(
                 model=model, custom_llm_provider=self._target.prices, usage_object=usage
@@ -80,6 +88,16 @@ class Prices:
         except Exception:  # noqa: BLE001 -- a price that cannot be computed is unknown; the answer stands
             return None
         return float(prompt + completion)
+
+    def _is_plain(self, model: str, entry: Mapping[str, Any]) -> bool:
+        """Whether tokens of prompt and answer have one price each; the host may change its map."""
+        seen, size, plain = self._seen.get(model, (None, 0, False))
+        if seen is not entry or size != len(entry):
+            plain = _is_plain(entry)
+            if len(self._seen) >= _MOST_SEEN:
+                self._seen.clear()
+            self._seen[model] = entry, len(entry), plain
+        return plain
 
     def _entry(self, model: str) -> Mapping[str, Any]:
         """Return what LiteLLM's bundled map says of a model; nothing if it does not know it."""
@@ -100,7 +118,8 @@ def _is_plain(entry: Mapping[str, Any]) -> bool:
         entry.get("litellm_provider") not in _INTRICATE_VENDORS
         and isinstance(entry.get(_INPUT), int | float)
         and isinstance(entry.get(_OUTPUT), int | float)
-        and not any(map(_INTRICATE.search, entry))
+        # LiteLLM's Router adds all the names that there are, without a value.
+        and not any(_INTRICATE.search(name) for name, value in entry.items() if value is not None)
     )
 
 

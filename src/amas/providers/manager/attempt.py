@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from ..base.faults import unexpected
 from ..errors import ProviderError, ProviderTimeoutError, ProviderUnavailableError
 from ..types import Attempt, Outcome, Usage
+from .lineup import Lineup
 from .member import Member, Ticket
 from .watch import UNWATCHED, Watch
 
@@ -80,7 +81,7 @@ class OpenAttempt(Generic[T]):
     sent: Sent
     value: T
     opened_after: float
-    rest: list[Member] = field(default_factory=list)
+    rest: Lineup = field(default_factory=Lineup)
     held: float = 0.0
 
     @property

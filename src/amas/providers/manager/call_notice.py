@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from ..errors import ProviderError
-from ..observability.events import AttemptEnded, CallEnded, Content, FailedOver
+from ..observability.events import (
+    NOBODY_ANSWERS,
+    AttemptEnded,
+    CallEnded,
+    Content,
+    FailedOver,
+)
 from ..types import Attempt, GenerationResult, Outcome, Request, StreamChunk, Usage
 from .lane import Lane
 from .latency import milliseconds
@@ -47,6 +53,7 @@ class CallNotice(Watch):
         self._request = request
         self._clock = clock
         self._began = clock()
+        self._listening = notices.bus.listening
         self._streamed = streamed
         self._with_content = with_content
         self._span = tracing.call(request, streamed=streamed) if tracing is not None else None
@@ -86,7 +93,7 @@ class CallNotice(Watch):
         first = milliseconds(opened_after) if self._streamed else None
         if request is not None:
             request.end(record, usage, first)
-        if self._notices.bus.listening:
+        if self._listening:
             self._notices.bus.emit(
                 AttemptEnded(
                     at=self._notices.wall(),
@@ -100,7 +107,7 @@ class CallNotice(Watch):
 
     @override
     def failed_over(self, failed: str, outcome: Outcome, following: str) -> None:
-        if self._notices.bus.listening:
+        if self._listening:
             self._notices.bus.emit(
                 FailedOver(
                     at=self._notices.wall(),
@@ -168,6 +175,8 @@ class CallNotice(Watch):
         if self._ended:
             return
         self._ended = True
+        if not (self._listening or self._span is not None or outcome in NOBODY_ANSWERS):
+            return  # nobody wants to know
         latency = milliseconds(self._clock() - self._began - self._held)
         call = CallEnded(
             at=self._notices.wall(),

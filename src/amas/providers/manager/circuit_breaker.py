@@ -110,13 +110,9 @@ def admit(circuit: Circuit, now: float, settings: CircuitSettings) -> tuple[Circ
 
 def blocked_until(circuit: Circuit) -> float:
     """Return the time from which ``admit`` would give a permit; 0.0 if it would at once."""
-    match circuit.state:
-        case CircuitState.OPEN:
-            return circuit.retry_at
-        case CircuitState.HALF_OPEN:
-            return circuit.probe_until
-        case _:
-            return 0.0
+    if circuit.state is CircuitState.CLOSED:
+        return 0.0
+    return circuit.retry_at if circuit.state is CircuitState.OPEN else circuit.probe_until
 
 
 def record(
@@ -226,7 +222,7 @@ def _record_closed(
 ) -> Circuit:
     failed = effect is Effect.FAILURE
     window = circuit.window.add(now, settings.window, good=int(not failed), bad=int(failed))
-    counted = replace(circuit, window=window)
+    counted = Circuit(window=window, openings=circuit.openings, era=circuit.era)
     # A success never opens it, even if it is the call that makes up the minimum.
     if failed and _is_failing(*window.counts(now, settings.window), settings):
         return _open(counted, now, settings, random)

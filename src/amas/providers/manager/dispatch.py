@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, asynccontextmanager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
+from contextlib import (
+    AbstractAsyncContextManager,
+    aclosing,
+    asynccontextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from structlog.contextvars import bound_contextvars
-
 from ...config.provider_settings import HedgeSettings, ManagerSettings
 from ..errors import AccessDeniedError, ProviderError
+from ..observability.logging import Naming
 from ..types import Attempt, GenerationResult, Outcome, Prompt, Request, StreamChunk
 from .access_control import AccessControl, Grant
 from .attempt import OpenAttempt
 from .budget import Budget
 from .call_notice import CallNotice
+from .candidates import Search
 from .course import Course, Tools
 from .failover import FailoverLoop
 from .hedging import Hedging
 from .lifecycle import Lifecycle
+from .lineup import Lineup
 from .member import Member, Ticket
 from .members import Members
 from .observation import Observation
 from .recovery import Recovery
 from .results import ask_for_answer, with_records
-from .routing import candidates_for, concerned, own_arguments
+from .routing import concerned, own_arguments
 from .selection import Strategy, find_strategy
 from .startup import PATIENCE
 from .streaming import OpenStream, close, open_stream
@@ -38,25 +51,27 @@ class Plan:
     """Whom a call asks, and with what.
 
     Args:
-        candidates: Whom to ask, in order.
-        arguments: What each of them is called with, by name.
+        lineup: Whom to ask, in order.
+        arguments: What each of them is called with, by name, once it is known who that is.
         everybody: Whom to account for if nobody can be asked.
         grant: What the access rules leave of the call; None if there are none.
     """
 
-    candidates: list[Member]
+    lineup: Lineup
     arguments: Mapping[str, dict[str, Any]]
     everybody: Sequence[Member]
     grant: Grant | None = None
 
-    @asynccontextmanager
-    async def accounted(self) -> AsyncIterator[None]:
+    def accounted(self) -> AbstractAsyncContextManager[None]:
         """Give back, if the call fails, what was set aside of its caller's budget."""
+        return nullcontext() if self.grant is None else self._accounted(self.grant)
+
+    @asynccontextmanager
+    async def _accounted(self, grant: Grant) -> AsyncIterator[None]:
         try:
             yield
         except ProviderError as error:
-            if self.grant is not None:
-                await self.grant.settle_failure(error.attempts)
+            await grant.settle_failure(error.attempts)
             raise
 
     async def settle(self, attempts: Sequence[Attempt], tokens: object, usd: object) -> None:
@@ -103,7 +118,7 @@ class Dispatcher:
     async def answer(self, request: Request, strategy: str | None) -> GenerationResult:
         """Get a complete answer; see ``ProviderManager.generate``."""
         async with self._observation.told(request) as call:
-            with _named(request):
+            with Naming(request.id, request.caller):
                 result = await self._answer(request, strategy, call)
             call.answered(result)
         return result
@@ -120,7 +135,7 @@ class Dispatcher:
 
         course = self._course(request, ask, call, plan)
         async with plan.accounted():
-            opened = await self._loop.run(course, plan.candidates, everybody=plan.everybody)
+            opened = await self._loop.run(course, plan.lineup, everybody=plan.everybody)
         records = opened.settle(Outcome.OK, usage=opened.value["usage"])
         result = with_records(opened.value, records)
         if request.alias is not None:
@@ -149,26 +164,26 @@ class Dispatcher:
         self, request: Request, strategy: str | None, call: CallNotice
     ) -> AsyncGenerator[StreamChunk, None]:
         # Names are bound where nothing is given out: the consumer's context is its own.
-        with _named(request):
+        with Naming(request.id, request.caller):
             plan = await self._allowed_plan(request, strategy)
 
         async def open_with(
-            candidates: list[Member], prompt: Prompt, attempts: tuple[Attempt, ...]
+            lineup: Lineup, prompt: Prompt, attempts: tuple[Attempt, ...]
         ) -> OpenAttempt[OpenStream]:
             async def ask(member: Member, ticket: Ticket) -> OpenStream:
                 source = ticket.lane.provider.stream(prompt, **plan.arguments[member.name])
                 return await open_stream(member, source)
 
             course = self._course(request, ask, call, plan, attempts)
-            with _named(request):
+            with Naming(request.id, request.caller):
                 opened = await self._loop.run(
-                    course, candidates, everybody=plan.everybody, discard=_close
+                    course, lineup, everybody=plan.everybody, discard=_close
                 )
             call.has_begun()
             return opened
 
         async with plan.accounted():
-            opened = await open_with(plan.candidates, request.prompt, ())
+            opened = await open_with(plan.lineup, request.prompt, ())
             recovery = Recovery(
                 self._settings.stream_recovery, request, open_with, self._tools.clock
             )
@@ -185,7 +200,7 @@ class Dispatcher:
     async def first(self, request: Request) -> Member | None:
         """Return whom a call would ask first now; None if nobody can be asked."""
         plan = await self._plan(request, None)
-        return next((member for member in plan.candidates if member.available()), None)
+        return plan.lineup.first_free()
 
     async def _allowed_plan(self, request: Request, strategy: str | None) -> Plan:
         """Find out whom to ask, as far as the caller may.
@@ -197,8 +212,9 @@ class Dispatcher:
             grant = self._access.grant(request)
             plan = await self._plan(request, strategy, grant)
             if grant is not None:
-                await grant.reserve(plan.candidates, plan.arguments)
-                self._access.allowed(grant, plan.candidates)
+                candidates = plan.lineup.everyone()
+                await grant.reserve(candidates, plan.arguments)
+                self._access.allowed(grant, candidates)
         except AccessDeniedError as error:
             self._access.refused(request, error)
             raise
@@ -226,17 +242,21 @@ class Dispatcher:
                 limit=request.deadline - clock(),
             )
         await self._members.hear()
-        candidates = candidates_for(request, chain, order, self._tools.random, failover=failover)
-        arguments = own_arguments(request, candidates)
-        if grant is not None:
-            candidates = grant.models(candidates, arguments)
+        search = Search(request, chain, order, self._tools.random, failover)
         most = request.max_providers if failover else 1
-        if most is not None:
+        if grant is None and most is None:
+            lineup, arguments = search.line_up()
+        else:
+            candidates = search.candidates()
+            arguments = own_arguments(request, candidates)
+            if grant is not None:
+                candidates = grant.models(candidates, arguments)
             # Who is not to be asked is not accounted for either.
             candidates = candidates[:most]
-            chain = candidates or chain
-        self._members.picked(candidates)
-        return Plan(candidates, arguments, chain, grant)
+            chain = candidates if most is not None and candidates else chain
+            lineup = Lineup(candidates)
+        self._members.picked(lineup)
+        return Plan(lineup, arguments, chain, grant)
 
     def _order(self, request: Request, strategy: str | None) -> Strategy:
         """Return the call's own strategy, else its alias's, else the manager's."""
@@ -263,11 +283,6 @@ class Dispatcher:
         )
         call.attempts = course.attempts
         return course
-
-
-def _named(request: Request) -> AbstractContextManager[object]:
-    """Have the request's id and its caller in every log line within."""
-    return bound_contextvars(request_id=request.id, caller=request.caller)
 
 
 def _hedging(settings: HedgeSettings | None, clock: Callable[[], float]) -> Hedging | None:

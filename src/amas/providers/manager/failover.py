@@ -14,6 +14,7 @@ from ..types import Failover, Outcome
 from .attempt import OpenAttempt
 from .course import Course, Tools
 from .hedging import Hedging, race
+from .lineup import Lineup
 from .member import Member
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ class FailoverLoop:
     async def run(
         self,
         course: Course[T],
-        candidates: Sequence[Member],
+        lineup: Lineup,
         *,
         everybody: Sequence[Member] = (),
         discard: Callable[[T], Awaitable[None]] = _nothing_to_give_back,
@@ -49,8 +50,8 @@ class FailoverLoop:
 
         Args:
             course: The call; its deadline holds for all attempts together.
-            candidates: Whom to ask, in order; none of them is visited twice.
-            everybody: Whom to account for if nobody can be asked; the candidates if empty.
+            lineup: Whom to ask, in order; none of them is visited twice.
+            everybody: Whom to account for if nobody can be asked; those of the lineup if empty.
             discard: Gives back what a slower provider brought, where two were asked.
 
         Returns:
@@ -62,38 +63,37 @@ class FailoverLoop:
             ProviderTimeoutError: The deadline passed before anybody was asked.
             ProviderError: An error that no other provider would help against.
         """
-        remaining = list(candidates)
         told = 0
         if self.hedging is not None:
             self.hedging.budget.note_request()
-        while remaining and course.time_left() > 0:
-            member = _take_next(remaining)
-            opened = await self._ask(course, member, remaining, discard)
+        while lineup and course.time_left() > 0:
+            member = lineup.take_next()
+            opened = await self._ask(course, member, lineup, discard)
             if opened is not None:
-                opened.rest = remaining
+                opened.rest = lineup
                 return opened
-            remaining = self._apply_table(course, remaining, told)
+            self._apply_table(course, lineup, told)
             told = len(course.failures)
-        raise course.verdict(candidates, everybody)
+        raise course.verdict(lineup.everyone(), everybody)
 
     async def _ask(
         self,
         course: Course[T],
         member: Member,
-        remaining: list[Member],
+        lineup: Lineup,
         discard: Callable[[T], Awaitable[None]],
     ) -> OpenAttempt[T] | None:
-        followed = self.failover and any(item.available() for item in remaining)
+        followed = self.failover and lineup.is_followed()
         hedging = self.hedging if followed else None
         delay = hedging.delay(member) if hedging is not None else None
         if hedging is None or delay is None:
             return await course.visit(member, followed=followed)
         return await race(
-            course, member, remaining, delay=delay, budget=hedging.budget, discard=discard
+            course, member, lineup.left(), delay=delay, budget=hedging.budget, discard=discard
         )
 
-    def _apply_table(self, course: Course[T], remaining: list[Member], told: int) -> list[Member]:
-        """Return who may still be asked after the failures since ``told``."""
+    def _apply_table(self, course: Course[T], lineup: Lineup, told: int) -> None:
+        """Leave out whoever is not to be asked after the failures since ``told``."""
         for member, error in course.failures[told:]:
             rule = member.rules.policy[error.outcome].failover
             error.attempts = tuple(course.attempts)
@@ -101,25 +101,14 @@ class FailoverLoop:
                 raise error
             if rule is Failover.LARGER_WINDOW:
                 window = course.window(member)
-                remaining = [item for item in remaining if _is_larger(course.window(item), window)]
-                if not remaining:
+                left = lineup.left()
+                lineup.keep([item for item in left if _is_larger(course.window(item), window)])
+                if not lineup:
                     raise error
         outcomes = {error.outcome for _, error in course.failures}
-        if not remaining and outcomes == {Outcome.UNSUPPORTED}:
+        if outcomes == {Outcome.UNSUPPORTED} and not lineup:
             # Nobody has failed: the request asks more than anybody can do.
             raise course.failures[-1][1]
-        return remaining
-
-
-def _take_next(remaining: list[Member]) -> Member:
-    """Take out whom to ask next: the first with a free slot; if all are full, the first to wait for."""
-    open_now = [item for item in remaining if item.available()]
-    chosen = next(
-        (item for item in open_now if item.bulkhead.has_room),
-        next((item for item in open_now if item.bulkhead.may_wait), remaining[0]),
-    )
-    remaining.remove(chosen)
-    return chosen
 
 
 def _is_larger(window: int | None, than: int | None) -> bool:

@@ -93,17 +93,13 @@ class Lane:
             or isinstance(self.provider.last_error, ProviderConfigError)
         )
 
-    def free_at(self) -> float:
-        """Return the time from which it may be asked; in the past if that is now."""
-        return max(self.cooling_until, self.breaker.free_at())
-
     def wait(self) -> float:
         """Return the seconds after which it is worth asking again; 0 or less if that is now."""
         return max(self.breaker.wait(), self.cooling_until - self.clock())
 
-    def available(self) -> bool:
-        """Tell whether it may be asked now."""
-        return self.ready and self.free_at() <= self.clock()
+    def available(self, now: float) -> bool:
+        """Tell whether it may be asked at a time, as far as is known by now."""
+        return self.ready and self.cooling_until <= now and self.breaker.free_at() <= now
 
     def status(self) -> KeyStatus:
         """Describe how this key is doing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from ..errors import NoProviderAvailableError
@@ -15,7 +15,7 @@ from .members import Members
 from .observation import Observation
 from .retirement import Retirement, shut_down
 from .running import Running
-from .startup import PATIENCE, start_members
+from .startup import PATIENCE, start_members, warm_up
 
 # Calls whose connections were closed get this many seconds to notice.
 _AFTERMATH = 1.0
@@ -33,6 +33,7 @@ class Lifecycle:
         observation: Watches calls and providers.
         watch: Looks after the files of the configuration while the manager is up.
         enabled: Whether calls are taken at all.
+        warms_up: Tells whether who has been started is warmed up.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Lifecycle:
         watch: FileWatch,
         *,
         enabled: bool,
+        warms_up: Callable[[], bool],
     ) -> None:
         self._members = members
         self._retirement = retirement
@@ -51,6 +53,7 @@ class Lifecycle:
         self._monitor = monitor
         self._watch = watch
         self._enabled = enabled
+        self._warms_up = warms_up
         self._stopping = asyncio.Lock()
         self._started = False
         self._closed = False
@@ -68,7 +71,9 @@ class Lifecycle:
         """Start all providers and wait for each; opens a manager that was shut down."""
         async with self._stopping:
             self._closed = self._given_back = False
-        return await self._start_all()
+        ready = await self._start_all()
+        await self._warm_up(list(self._members.by_name.values()))
+        return ready
 
     async def ensure_started(self, limit: float | None = None) -> bool:
         """Start on first use: go on once somebody is ready and the others had a moment.
@@ -100,6 +105,15 @@ class Lifecycle:
             return await start_members(members, patience=patience, limit=limit)
         finally:
             self._starting.difference_update(members)
+
+    async def start_ahead(self, members: Sequence[Member]) -> None:
+        """Start those of a reload before they get any calls, and warm them up if that is wanted."""
+        await self.start_some(members)
+        await self._warm_up(members)
+
+    async def _warm_up(self, members: Sequence[Member]) -> None:
+        if self._warms_up() and self.takes_calls:
+            await warm_up(members)
 
     async def check(self, members: Sequence[Member]) -> dict[str, bool]:
         """Ask some providers for their health, unless the manager is shut down."""

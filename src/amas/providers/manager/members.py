@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ...config.provider_settings import ManagerSettings
@@ -10,6 +11,7 @@ from ..base import ProviderBase, ProviderConfig
 from ..errors import InvalidRequestError, ProviderConfigError, suggestion
 from .counters import Counters, Counting
 from .hearing import adopt, shared_keys
+from .lineup import Lineup
 from .member import Member, require_provider
 from .notices import Notices
 from .rate_gate import RateGate
@@ -44,8 +46,11 @@ class Members:
         notices: Notices | None = None,
     ) -> None:
         self._notices = notices or Notices()
-        self.by_name: dict[str, Member] = {}
+        self._by_name: dict[str, Member] = {}
+        self.by_name: Mapping[str, Member] = MappingProxyType(self._by_name)
         self.order: list[str] = []
+        self._chained: list[str] = []
+        self._chain: tuple[Member, ...] | None = None
         self.settings = settings
         self._clock = clock
         self._random = random
@@ -76,7 +81,8 @@ class Members:
                 field="name",
                 provider=provider.name,
             )
-        member = self.by_name[provider.name] = self.prepare(provider)
+        member = self.prepare(provider)
+        self.put(member)
         self.order.append(provider.name)
         return member
 
@@ -102,12 +108,14 @@ class Members:
 
     def put(self, member: Member) -> None:
         """Take a member in, in the place of the one of its name if there is one."""
-        self.by_name[member.name] = member
+        self._by_name[member.name] = member
+        self._chain = None
 
     def remove(self, name: str) -> Member:
         """Take a member out, and return it."""
         self.order = [item for item in self.order if item != name]
-        return self.by_name.pop(name)
+        self._chain = None
+        return self._by_name.pop(name)
 
     def _gate(self, config: ProviderConfig) -> RateGate | None:
         if config.rpm is None and config.tpm is None:
@@ -121,10 +129,14 @@ class Members:
             )
         return RateGate(self._limits, config.name, config.rpm, config.tpm, self._clock)
 
-    def chain(self) -> list[Member]:
+    def chain(self) -> tuple[Member, ...]:
         """Return the members in fallback order; who is not named in it comes last."""
-        names = dict.fromkeys((*self.order, *self.by_name))
-        return [self.by_name[name] for name in names if name in self.by_name]
+        # The order belongs to the host, who may change the list itself.
+        if self._chain is None or self._chained != self.order:
+            self._chained = list(self.order)
+            names = dict.fromkeys((*self._chained, *self.by_name))
+            self._chain = tuple(self.by_name[name] for name in names if name in self.by_name)
+        return self._chain
 
     def named(self, name: str) -> Member:
         """Return one by its name.
@@ -137,10 +149,10 @@ class Members:
             raise unknown_provider(name, list(self.by_name))
         return member
 
-    def picked(self, candidates: list[Member]) -> None:
+    def picked(self, lineup: Lineup) -> None:
         """Note who is the first to be asked in a call, for strategies that take turns."""
         self._calls += 1
-        first = next((member for member in candidates if member.available()), None)
+        first = lineup.first_free()
         if first is not None:
             first.last_picked = self._calls
 

@@ -19,7 +19,7 @@ from ..observability.events import (
     HealthChanged,
     KeyChange,
 )
-from ..observability.logging import get_logger
+from ..observability.logging import Own, get_logger
 from ..secret import Secret
 from ..types import Request
 from .breaker import CircuitMove
@@ -80,7 +80,7 @@ class Notices:
             say = _log.warning if call.serious else _log.info
             say(
                 "call_ended",
-                request_id=call.request_id,
+                request_id=Own(call.request_id),
                 caller=call.caller,
                 outcome=call.outcome,
                 provider=call.provider,

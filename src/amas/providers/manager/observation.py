@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from ...config.provider_settings import (
     MetricsSettings,
     ObservabilitySettings,
 )
-from ..errors import AuditUnavailableError, ProviderConfigError, ProviderError
+from ..errors import AuditUnavailableError, ProviderConfigError
 from ..observability.audit.keys import AuditKey
 from ..observability.audit.log import AuditLog
 from ..observability.audit.records import is_written
@@ -28,6 +27,7 @@ from ..security.master_key import MasterKey, derive, read_master_keys
 from ..types import ProviderStatus, Request
 from .call_notice import CallNotice
 from .notices import Notices
+from .told import Told
 
 if TYPE_CHECKING:
     from ..observability.alerts import Alert, Alerts
@@ -56,6 +56,9 @@ class Observation:
         status: Describes the providers, by name.
         clock: The time in seconds; only differences matter.
         wall: The time of day, in seconds since 1970.
+
+    Attributes:
+        waits: Whether an answer waits for its record.
 
     Raises:
         ProviderConfigError: A section needs a package that is missing, or a master key is none.
@@ -98,6 +101,10 @@ class Observation:
             # Without a trail the logger of the records has them.
             log_calls=self._trail is not None,
         )
+        audit = settings.audit if self._trail is not None else None
+        self._with_content = settings.audit is not None and settings.audit.content != "none"
+        self._blocks = audit is not None and audit.when_unwritable == "block"
+        self.waits = self._blocks or (audit is not None and audit.fsync == "always")
         self._tracing = self._spans()
         self._server: MetricsServer | None = None
         self._open = False
@@ -174,37 +181,34 @@ class Observation:
 
         return Tracing(propagate=self.settings.tracing.propagate)
 
-    @asynccontextmanager
-    async def told(self, request: Request, *, streamed: bool = False) -> AsyncIterator[CallNotice]:
+    def told(self, request: Request, *, streamed: bool = False) -> Told:
         """Watch a call to its end; where no call may be without its record, see to that.
 
         Args:
             request: The call.
             streamed: Whether its answer is asked for piece by piece.
 
+        Returns:
+            What the call is to be made within; to enter and to leave it raises
+            ``AuditUnavailableError`` if its record cannot be written, and has to be.
+        """
+        return Told(self, request, streamed)
+
+    def notice(self, request: Request, *, streamed: bool) -> CallNotice:
+        """Return what is told of a call.
+
         Raises:
             AuditUnavailableError: Its record cannot be written, and has to be.
         """
         self._require_records(request)
-        call = CallNotice(
+        return CallNotice(
             self.notices,
             request,
             self._clock,
             streamed=streamed,
-            with_content=self.settings.audit is not None and self.settings.audit.content != "none",
+            with_content=self._with_content,
             tracing=self._tracing,
         )
-        try:
-            yield call
-        except ProviderError as error:
-            call.failed(error)
-            with suppress(AuditUnavailableError):  # there is no answer to withhold
-                await self._wait_for_records(request)
-            raise
-        except BaseException as error:
-            call.failed(error)
-            raise
-        await self.recorded(request)
 
     async def recorded(self, request: Request) -> None:
         """Wait, where an answer waits for its record, until that is written.
@@ -212,14 +216,13 @@ class Observation:
         Raises:
             AuditUnavailableError: It cannot be written, and has to be.
         """
-        await self._wait_for_records(request)
-        self._require_records(request)
+        if self.waits:
+            await self._wait_for_records(request)
+            self._require_records(request)
 
     def _require_records(self, request: Request) -> None:
-        audit, trail = self.settings.audit, self._trail
-        if audit is None or trail is None or audit.when_unwritable != "block":
-            return
-        if trail.trouble is not None:
+        trail = self._trail
+        if self._blocks and trail is not None and trail.trouble is not None:
             raise AuditUnavailableError(
                 f"records cannot be written, and no call may be without (audit.when_unwritable:"
                 f" block): {trail.trouble}",
@@ -227,22 +230,20 @@ class Observation:
             )
 
     async def _wait_for_records(self, request: Request) -> None:
-        audit, records = self.settings.audit, self._records
-        if audit is None or records is None:
+        if self._records is None:
             return
-        if audit.fsync == "always" or audit.when_unwritable == "block":
-            # A disk that hangs holds nobody up for ever.
-            left = max(_LEAST_WAIT, request.deadline - self._clock())
-            try:
-                async with asyncio.timeout(left):
-                    await records.flush()
-            except TimeoutError:
-                if audit.when_unwritable == "block":
-                    raise AuditUnavailableError(
-                        "the record of the call was not written in time, and no answer may be"
-                        " without (audit.when_unwritable: block)",
-                        request_id=request.id,
-                    ) from None
+        # A disk that hangs holds nobody up for ever.
+        left = max(_LEAST_WAIT, request.deadline - self._clock())
+        try:
+            async with asyncio.timeout(left):
+                await self._records.flush()
+        except TimeoutError:
+            if self._blocks:
+                raise AuditUnavailableError(
+                    "the record of the call was not written in time, and no answer may be"
+                    " without (audit.when_unwritable: block)",
+                    request_id=request.id,
+                ) from None
 
     async def start(self) -> None:
         """Open what is to be open before the first call; what cannot be stops no call."""

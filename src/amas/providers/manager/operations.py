@@ -92,6 +92,7 @@ class Operations:
             self._observation,
             self._watch,
             enabled=self.settings.enabled,
+            warms_up=lambda: self.settings.warm_up,
         )
         self._rules = request_rules(security)
         self._missed = MissedAliases(self._members.by_name)

@@ -10,6 +10,7 @@ from typing import Protocol
 from ..errors import ProviderError, StreamInterruptedError
 from ..types import Attempt, Capability, Prompt, Request, StreamChunk
 from .attempt import OpenAttempt
+from .lineup import Lineup
 from .member import Member
 from .streaming import OpenStream, follow
 
@@ -18,12 +19,12 @@ class Opener(Protocol):
     """Opens a stream with whichever of some providers can."""
 
     def __call__(
-        self, candidates: list[Member], prompt: Prompt, attempts: tuple[Attempt, ...]
+        self, lineup: Lineup, prompt: Prompt, attempts: tuple[Attempt, ...]
     ) -> Awaitable[OpenAttempt[OpenStream]]:
         """Open it.
 
         Args:
-            candidates: Whom to ask, in order.
+            lineup: Whom to ask, in order.
             prompt: What to ask.
             attempts: The records of the call so far.
 
@@ -79,13 +80,15 @@ class Recovery:
         self, broken: StreamInterruptedError, opened: OpenAttempt[OpenStream]
     ) -> OpenAttempt[OpenStream]:
         """Open a stream elsewhere; raise what broke off if that cannot be."""
+        if self.mode == "raise":
+            raise broken
         going_on = self.mode == "continue" and bool(broken.partial_text)
-        candidates = [item for item in opened.rest if not going_on or self._can_go_on(item)]
-        if self.mode == "raise" or not candidates:
+        candidates = [item for item in opened.rest.left() if not going_on or self._can_go_on(item)]
+        if not candidates:
             raise broken
         prompt = self._continued(broken.partial_text) if going_on else self.request.prompt
         try:
-            found = await self.open_with(candidates, prompt, broken.attempts)
+            found = await self.open_with(Lineup(candidates), prompt, broken.attempts)
         except ProviderError as error:
             broken.attempts = error.attempts or broken.attempts
             raise broken from None

@@ -94,7 +94,7 @@ class Reloading:
         try:
             for provider in providers:
                 prepared += await self._prepare(provider, made, settings, changes)
-            await self._life.start_some(prepared)
+            await self._life.start_ahead(prepared)
             with self._life.work():  # refuses if it was shut down: nobody would close these
                 taken = True
                 self._exchange(prepared, providers, made, changes)

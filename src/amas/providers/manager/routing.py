@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import uuid
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from secrets import token_hex
 from typing import Any
 
-from ..errors import InvalidRequestError, NoProviderAvailableError, ProviderError
+from ..errors import InvalidRequestError, NoProviderAvailableError
 from ..security.requests import DEFAULT_RULES, RequestRules, inspect_call
-from ..types import Alias, Capability, Prompt, Request
+from ..types import Alias, Prompt, Request
 from .aliases import (
     NO_ALIASES,
     Doubt,
@@ -21,8 +21,7 @@ from .aliases import (
 )
 from .member import Member
 from .members import unknown_provider
-from .needs import lacks, needs_of
-from .selection import Standing, Strategy, priority
+from .needs import needs_of
 from .status import describe
 
 # Tokens of an answer whose length nobody has bounded, for comparing prices.
@@ -78,7 +77,7 @@ def make_request(
     inspect_call(prompt, own, rules)
     provider, model, alias = read_wish(model, provider, known, aliases, doubt)
     return Request(
-        id=uuid.uuid4().hex,
+        id=token_hex(16),
         prompt=prompt,
         deadline=now + allowed,
         params=own,
@@ -134,140 +133,7 @@ def _check_prompt(prompt: object) -> None:
         )
 
 
-def candidates_for(
-    request: Request,
-    chain: Sequence[Member],
-    order: Strategy,
-    random: Callable[[], float],
-    *,
-    failover: bool = True,
-) -> list[Member]:
-    """Order the providers for a call.
-
-    Args:
-        request: The call.
-        chain: All members, in fallback order.
-        order: The strategy.
-        random: Source of numbers in [0, 1), for strategies that draw.
-        failover: Whether others stand in; without, nobody goes before one that failed of late.
-
-    Returns:
-        The members that are ready and can serve it: the asked-for one first, then those
-        configured with the model asked for, then the strategy's order. Those that failed
-        of late or are not healthy come last rather than never, so that a wrong probe locks
-        nobody out.
-
-    Raises:
-        InvalidRequestError: Nobody can do what the call needs.
-        NoProviderAvailableError: Those who can are away.
-    """
-    able = _able(request, chain)
-    ranks: dict[int, list[Member]] = {}
-    for member in able:
-        ranks.setdefault(_rank(member, request, failover), []).append(member)
-    return [
-        member for rank in sorted(ranks) for member in _ordered(ranks[rank], request, order, random)
-    ]
-
-
-def _ordered(
-    members: list[Member], request: Request, order: Strategy, random: Callable[[], float]
-) -> list[Member]:
-    if len(members) == 1 or order is priority:
-        return members
-    by_name = {member.name: member for member in members}
-    standings = [_standing(member, request) for member in members]
-    return [by_name[name] for name in order(standings, random)]
-
-
-def _standing(member: Member, request: Request) -> Standing:
-    price, needs = member.provider.price, request.needs
-    if (model := model_for(member, request)) is not None:
-        price = member.provider.price_of(model)
-    answer = _TYPICAL_ANSWER if needs.answer_tokens is None else needs.answer_tokens
-    return Standing(
-        name=member.name,
-        weight=member.provider.config.weight,
-        in_flight=member.bulkhead.in_flight,
-        last_picked=member.last_picked,
-        latency=member.latencies.average,
-        success_rate=member.expected_success,
-        price=None if price is None else price.of(needs.prompt_tokens, answer),
-    )
-
-
-def _able(request: Request, chain: Sequence[Member]) -> list[Member]:
-    """Return who is ready, and can serve a call."""
-    ready = [member for member in chain if member.ready]
-    able = [member for member in ready if not _lacking(member, request)]
-    if not able:
-        able = [member for member in ready if not member.provider.capabilities_complete]
-    if ready and not able:
-        raise _nobody_able(request, ready, chain)
-    return fitting(able, request)
-
-
-def _lacking(member: Member, request: Request) -> frozenset[Capability]:
-    """Return what it lacks for a call; who was asked for by name decides that itself.
-
-    So does who is asked for another model than its own, of which nobody has said what it can.
-    """
-    asked_for = member.name == request.provider or model_for(member, request) is not None
-    return frozenset() if asked_for else lacks(member.provider, request.needs)
-
-
-def _nobody_able(
-    request: Request, ready: Sequence[Member], chain: Sequence[Member]
-) -> ProviderError:
-    reasons = ", ".join(
-        f"{member.name} lacks {' and '.join(sorted(_lacking(member, request)))}" for member in ready
-    )
-    away = [
-        f"{member.name} is away ({describe(member)['reason']})"
-        for member in chain
-        if not (member.ready or member.misconfigured or _lacking(member, request))
-    ]
-    by_name = "" if request.alias is None else f" for {request.alias}"
-    if not away:
-        return InvalidRequestError(
-            f"no provider can serve this request{by_name}: {reasons}", request_id=request.id
-        )
-    return NoProviderAvailableError(
-        f"nobody who can serve this request{by_name} can be asked: {', '.join(away)}; {reasons}",
-        request_id=request.id,
-    )
-
-
-def fitting(members: list[Member], request: Request) -> list[Member]:
-    """Return those whose context window fits the prompt, else those with the largest.
-
-    The length is an estimate, so whoever comes nearest may still answer.
-    """
-    windows = {member.name: _window(member, request) for member in members}
-    fits = [item for item in members if windows[item.name] >= request.needs.prompt_tokens]
-    largest = max(windows.values(), default=0)
-    return fits or [item for item in members if windows[item.name] == largest]
-
-
-def _window(member: Member, request: Request) -> float:
-    window = member.provider.window_of(model_for(member, request))
-    return math.inf if window is None or member.name == request.provider else window
-
-
-def _rank(member: Member, request: Request, failover: bool) -> int:
-    if request.provider is not None:
-        if member.name == request.provider:
-            return 0
-    elif request.model is not None and member.provider.model == request.model:
-        return 0
-    if not failover:
-        return 1
-    if member.shunned:
-        return 3
-    return 2 if member.doubtful or not member.available() else 1
-
-
-def concerned(request: Request, chain: Sequence[Member], *, failover: bool) -> list[Member]:
+def concerned(request: Request, chain: Sequence[Member], *, failover: bool) -> Sequence[Member]:
     """Return whom a call may be answered by: everybody, those that its alias names, or one.
 
     Args:
@@ -282,16 +148,16 @@ def concerned(request: Request, chain: Sequence[Member], *, failover: bool) -> l
     if request.alias is not None:
         chain = members_of(request.alias, chain, request.id)
     if request.provider is None:
-        return list(chain)
+        return chain
     asked = _asked(request, chain)
-    return list(chain) if failover else [asked]
+    return chain if failover else [asked]
 
 
 def _asked(request: Request, chain: Sequence[Member]) -> Member:
-    names = [member.name for member in chain]
-    if request.provider not in names:
+    asked = next((member for member in chain if member.name == request.provider), None)
+    if asked is None:
+        names = [member.name for member in chain]
         raise unknown_provider(request.provider, names, request_id=request.id)
-    asked = chain[names.index(request.provider)]
     if asked.misconfigured:
         reason = describe(asked)["reason"]
         raise NoProviderAvailableError(
@@ -302,7 +168,7 @@ def _asked(request: Request, chain: Sequence[Member]) -> Member:
     return asked
 
 
-def own_arguments(request: Request, candidates: Sequence[Member]) -> Mapping[str, dict[str, Any]]:
+def own_arguments(request: Request, candidates: Sequence[Member]) -> dict[str, dict[str, Any]]:
     """Return what each candidate is called with.
 
     A model named by the caller is one of the provider asked for, else of the first,

@@ -35,11 +35,11 @@ class Window:
             The window with them in it.
         """
         number = _number(now, seconds)
-        kept = self._kept(number)
-        if kept and kept[-1][0] == number:
-            _, goods, bads = kept[-1]
-            return Window((*kept[:-1], (number, goods + good, bads + bad)))
-        return Window((*kept, (number, good, bad)))
+        if self.buckets and self.buckets[-1][0] == number:
+            # The rest was looked at when this bucket began.
+            _, goods, bads = self.buckets[-1]
+            return Window((*self.buckets[:-1], (number, goods + good, bads + bad)))
+        return Window((*self._kept(number), (number, good, bad)))
 
     def counts(self, now: float, seconds: float) -> tuple[int, int]:
         """Return how many good and how many bad ones are in the window.
@@ -48,8 +48,11 @@ class Window:
             now: The time, on the same clock.
             seconds: Length of the window, as given to ``add``.
         """
-        kept = self._kept(_number(now, seconds))
-        return sum(bucket[1] for bucket in kept), sum(bucket[2] for bucket in kept)
+        good = bad = 0
+        for _, goods, bads in self._kept(_number(now, seconds)):
+            good += goods
+            bad += bads
+        return good, bad
 
     def _kept(self, number: int) -> tuple[tuple[int, int, int], ...]:
         # A bucket of the future is one of another length; it would stay for ever.

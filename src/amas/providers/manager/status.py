@@ -23,6 +23,7 @@ def describe(member: Member, next_check: float | None = None) -> ProviderStatus:
     return ProviderStatus(
         name=member.name,
         model=member.provider.model,
+        way=member.provider.way,
         state=state,
         reason=_reason(member, state),
         initialized=member.ready,
@@ -52,7 +53,7 @@ def _state(member: Member) -> str:
         ("disabled", not member.provider.config.enabled),
         ("unavailable", not ready),
         ("circuit_open", member.breaker.free_at() > member.clock()),
-        (_keys_state(ready), not any(lane.available() for lane in ready)),
+        (_keys_state(ready), not any(lane.available(lane.clock()) for lane in ready)),
         ("limit_reached", member.limited_for() > 0),
         ("full", not bulkhead.has_room and not bulkhead.may_wait),
         ("busy", not bulkhead.has_room),

@@ -7,13 +7,16 @@ and only where the audit section asks for it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from typing_extensions import override
 
 from ..types import Attempt, Outcome, Usage
 
-_NOBODY_ANSWERS = frozenset({Outcome.ALL_FAILED, Outcome.NO_PROVIDER, Outcome.AUDIT_UNAVAILABLE})
+NOBODY_ANSWERS: Final = frozenset(
+    {Outcome.ALL_FAILED, Outcome.NO_PROVIDER, Outcome.AUDIT_UNAVAILABLE}
+)
+"""Ends of a call that somebody should look at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +102,7 @@ class CallEnded(Event):
     @property
     @override
     def serious(self) -> bool:
-        return self.outcome in _NOBODY_ANSWERS
+        return self.outcome in NOBODY_ANSWERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

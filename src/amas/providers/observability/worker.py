@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
@@ -10,7 +11,8 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from functools import cache
+from typing import Any, Final, Generic, TypeVar
 
 from .logging import get_logger
 
@@ -32,7 +34,8 @@ class Worker(Generic[T]):
         name: What it does, for the thread's name and the log.
         handle: Called in the thread with what has come, perhaps nothing; returns the seconds
             after which to call it in any case, None for not before something comes.
-        capacity: Most items that wait; further ones are dropped and counted.
+        capacity: Most items that wait; further ones are dropped and counted. For those that are
+            not to wait there is as much room again.
         linger: Seconds that it waits for more once something has come.
         wanted: Tells whether an item is for the handler; what is not takes no room.
     """
@@ -65,15 +68,31 @@ class Worker(Generic[T]):
         """How many items wait."""
         return len(self._queue.items)
 
-    def put(self, item: T) -> bool:
+    def put(self, item: T, *, at_once: bool = False) -> bool:
         """Hand over an item, from any thread; returns at once.
+
+        Args:
+            item: The item.
+            at_once: Whether it is not to wait for more.
 
         Returns:
             Whether there was room for it, if it is wanted.
         """
         if self._wanted is not None and not self._wanted(item):
             return True
-        return self._queue.put(item)
+        return self._queue.put(item, at_once=at_once)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, where nothing else can be done meanwhile, until everything has been handled.
+
+        Args:
+            seconds: The longest to wait.
+
+        Returns:
+            Whether it has.
+        """
+        handled = threading.Event()
+        return not self._queue.when_handled(handled.set) or handled.wait(seconds)
 
     async def flush(self) -> None:
         """Wait until everything handed over so far has been handled."""
@@ -125,48 +144,63 @@ class _Queue(Generic[T]):
         self._capacity = capacity
         self._linger = linger
         self._said_at = float("-inf")
-        self._begin()
+        self.begin()
+        _queues.add(self)
+        _watch_forks()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Begin with nothing, at first and after a fork: what waits here then is the parent's."""
-        self._pid = os.getpid()
         self.items: deque[T] = deque()
+        # Tried where items come in, never waited for: a signal handler, or what the garbage
+        # collector runs, may hand over an item in the midst of this.
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._wake = threading.Event()
-        self._hurry = threading.Event()
+        self._wake = _Bell()
+        self._hurry = _Bell()
         self._closing = False
         self._waiters: deque[Callable[[], None]] = deque()
 
-    def put(self, item: T) -> bool:
-        if self._pid != os.getpid():
-            self._begin()
-        if len(self.items) >= self._capacity:
+    def put(self, item: T, *, at_once: bool) -> bool:
+        if len(self.items) >= self._capacity * (2 if at_once else 1):
             self.dropped += 1
             return False
         self.items.append(item)
-        if not self._wake.is_set():
+        if at_once:
+            self._hurry.ring()
+        if not self._wake.has_rung():
             self._rouse()
         return True
 
     def _rouse(self) -> None:
-        if not self._is_running():
-            self._start()
-        self._wake.set()
+        """See to it that what is queued gets handled; if somebody does already, they will."""
+        while not self._is_running():
+            if not self._starting.acquire(blocking=False):
+                return
+            try:
+                self._start()
+            finally:
+                self._starting.release()
+            if not self.items and not self._waiters:
+                return
+        self._wake.ring()
 
     def _is_running(self) -> bool:
         thread = self._thread
-        return thread is not None and thread.is_alive() and self._pid == os.getpid()
+        return thread is not None and thread.is_alive()
 
     def _start(self) -> None:
-        with self._starting:
-            if not self._is_running():
-                self._closing = False
-                self._thread = threading.Thread(
-                    target=self._run, name=f"amas-{self._name}", daemon=True
-                )
-                self._thread.start()
-                self._end_with_its_process()
+        if self._is_running():
+            return
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name=f"amas-{self._name}", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            # The interpreter is about to end, and lets no thread begin.
+            self._thread = None
+            self._handle_all()
+        else:
+            self._end_with_its_process()
 
     def _end_with_its_process(self) -> None:
         """Handle what is left also at the end of a child that multiprocessing has started.
@@ -179,26 +213,38 @@ class _Queue(Generic[T]):
 
     def when_handled(self, tell: Callable[[], None]) -> bool:
         """Call something once what is queued now is handled; False if nothing is under way."""
-        if not self._is_running():
+        if not self.items and not self._is_running():
             return False
         self._waiters.append(tell)
-        self._hurry.set()
-        self._wake.set()
+        self._hurry.ring()
+        self._rouse()
         return True
 
     def close(self, seconds: float) -> None:
-        with self._starting:
-            thread = self._thread if self._pid == os.getpid() else None
-            if thread is None:
-                return
-            self._closing = True
-            self._hurry.set()
-            self._wake.set()
+        # Not for ever: a signal handler may want to end what it has interrupted.
+        if not self._starting.acquire(timeout=seconds):
+            return
+        try:
+            self._end(seconds)
+        finally:
+            self._starting.release()
+        if self.items:
+            self._rouse()
+
+    def _end(self, seconds: float) -> None:
+        thread = self._thread
+        if thread is None:
+            return
+        self._closing = True
+        self._hurry.ring()
+        self._wake.ring()
+        # The garbage collector may find in the thread itself that nobody holds its worker.
+        if thread is not threading.current_thread():
             thread.join(seconds)
-            if not thread.is_alive():
-                self._thread = None
-                self._hurry.clear()
-                self._wake.clear()
+        if not thread.is_alive():
+            self._thread = None
+            self._hurry.still()
+            self._wake.still()
 
     def finish(self) -> None:
         """Close, unless that was tried: whoever did has waited as long as they wanted to."""
@@ -210,17 +256,23 @@ class _Queue(Generic[T]):
         while True:
             if self._wake.wait(pause) and not self._closing:
                 self._hurry.wait(self._linger)
-            self._wake.clear()
-            self._hurry.clear()
+            self._wake.still()
+            self._hurry.still()
             closing = self._closing
-            # Whoever asks to be told has put their items in before.
-            waiters = [self._waiters.popleft() for _ in range(len(self._waiters))]
-            batch = [self.items.popleft() for _ in range(len(self.items))]
-            pause = self._hand_over(batch)
-            for tell in waiters:
-                tell()
+            pause = self._handle_all()
             if closing and not self.items and not self._waiters:
                 return
+
+    def _handle_all(self) -> float | None:
+        # Whoever asks to be told has put their items in before.
+        waiters = [self._waiters.popleft() for _ in range(len(self._waiters))]
+        pause = self._hand_over(self._taken())
+        for tell in waiters:
+            tell()
+        return pause
+
+    def _taken(self) -> list[T]:
+        return [self.items.popleft() for _ in range(len(self.items))]
 
     def _hand_over(self, batch: Sequence[T]) -> float | None:
         try:
@@ -232,6 +284,45 @@ class _Queue(Generic[T]):
                 self._said_at = now
                 _log.warning("observer_failed", observer=self._name, error=f"{error!r}")
             return None
+
+
+class _Bell:
+    """Like ``threading.Event``, but it can be rung in the midst of its own ringing.
+
+    An event's lock is waited for, for ever if a signal handler interrupts who holds it.
+    """
+
+    def __init__(self) -> None:
+        self._silence = threading.Lock()
+        self._silence.acquire()
+
+    def ring(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it has rung already
+            self._silence.release()
+
+    def has_rung(self) -> bool:
+        return not self._silence.locked()
+
+    def wait(self, seconds: float | None) -> bool:
+        """Wait until it rings, and still it; False if it has not."""
+        return self._silence.acquire(timeout=-1 if seconds is None else max(seconds, 0))
+
+    def still(self) -> None:
+        self._silence.acquire(blocking=False)
+
+
+# Those of the process, to begin anew in a child of it: threads do not come along.
+_queues: Final[weakref.WeakSet[_Queue[Any]]] = weakref.WeakSet()
+
+
+@cache
+def _watch_forks() -> None:
+    os.register_at_fork(after_in_child=_begin_all)
+
+
+def _begin_all() -> None:
+    for queue in _queues:
+        queue.begin()
 
 
 def _finish(there: weakref.ref[_Queue[Any]]) -> None:

@@ -42,13 +42,14 @@ def _folded(summary: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _providers(rows: Iterable[CatalogEntry]) -> Iterator[str]:
-    yield "| name | service | key variable | default model |"
-    yield "|---|---|---|---|"
+    yield "| name | service | key variable | default model | calls go |"
+    yield "|---|---|---|---|---|"
     for row in rows:
         key = _code(row.env[0]) if row.env else ""
         if row.key != "required":
             key = f"{key} (optional)" if key else "none"
-        yield _row(_code(row.name), row.title, key, _code(row.default_model or ""))
+        way = f"by LiteLLM: {row.detour}" if row.detour else "direct"
+        yield _row(_code(row.name), row.title, key, _code(row.default_model or ""), way)
 
 
 def _fields(entries: Iterable[FieldEntry]) -> Iterator[str]:

@@ -51,11 +51,17 @@ def _draw(entries: Sequence[CatalogEntry], others: Sequence[str]) -> None:
     if few := len(entries) <= _FEW:
         columns.append("get a key")
     rows = [_cells(entry)[: len(columns)] for entry in entries]
-    notes = [_also(others)] if others else []
+    notes = [*_detours(entries), *([_also(others)] if others else [])]
     if not few:
         notes.insert(0, "Where to get a key: --search NAME")
     with output.live_page(live=False) as show:
         show(output.Page(f"Known providers: {len(entries)}", columns, rows, notes))
+
+
+def _detours(entries: Sequence[CatalogEntry]) -> list[str]:
+    """Say whose calls take LiteLLM's own way, and why; those of all others are direct."""
+    told = [f"{entry.name} ({entry.detour})" for entry in entries if entry.detour]
+    return [f"Through LiteLLM, where others are direct: {', '.join(told)}"] if told else []
 
 
 def _also(others: Sequence[str]) -> str:
@@ -80,6 +86,7 @@ def as_row(entry: CatalogEntry) -> dict[str, Any]:
         "base_url": entry.base_url,
         "prefixes": list(entry.prefixes),
         "docs": entry.docs,
+        "detour": entry.detour,
     }
 
 

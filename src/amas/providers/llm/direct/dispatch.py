@@ -1,27 +1,26 @@
-"""The direct way to the wire, and which providers may take it."""
+"""The direct way to the wire."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from typing_extensions import override
 
-from ...base import ProviderConfig
-from ...types import DispatchMode
+from ...types import GenerationResult
+from ..answer import REFUSALS, Answer
 from ..dispatch import Dispatch, OpenStream
-from ..http_client import NotingTransport
+from ..http_client import NotingTransport, address_of, wire_under_way
+from ..litellm_codec import make_result, read_result
 from ..litellm_runtime import Runtime
 from ..params import Call
 from ..target import Target
 from .stream import DirectStream
 from .translation import NotDirectError, Outgoing, Translation
 from .vendors import AnthropicTranslation, GeminiTranslation, OpenAITranslation
-
-TESTED = (1, 106)
-"""The version of LiteLLM that the differential test has proven equal, without the last number."""
 
 ROUTES: Mapping[str, type[Translation]] = {
     "openai_sdk": OpenAITranslation,
@@ -30,31 +29,6 @@ ROUTES: Mapping[str, type[Translation]] = {
     "gemini": GeminiTranslation,
 }
 """The catalogue's ``route``: how LiteLLM itself gets to the vendor."""
-
-# The options that are nothing but sent along; all others are LiteLLM's to read.
-_PLAIN_OPTIONS = frozenset({"headers"})
-_REFUSALS = 300
-
-
-def why_not_direct(target: Target, config: ProviderConfig, installed: str) -> str | None:
-    """Say why a provider's calls take LiteLLM's own way; None if they are direct.
-
-    Args:
-        target: Where they go.
-        config: Its configuration.
-        installed: The version of LiteLLM.
-    """
-    entry, options = target.entry, sorted(config.options.keys() - _PLAIN_OPTIONS)
-    tested = ".".join(map(str, TESTED))
-    reasons = {
-        "dispatch: litellm": config.dispatch is DispatchMode.LITELLM,
-        "it is not in the catalogue": entry is None,
-        "its requests are signed on the way": target.cloud is not None,
-        "not proven equal": entry is not None and entry.route is None,
-        f"options: {', '.join(options)}": bool(options),
-        f"LiteLLM {installed} is not {tested}": not installed.startswith(f"{tested}."),
-    }
-    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 class DirectDispatch(Dispatch):
@@ -82,7 +56,6 @@ class DirectDispatch(Dispatch):
         provider: str,
     ) -> None:
         assert target.entry is not None
-        assert target.entry.route is not None
         self._runtime = runtime
         self._target = target
         self._transport = transport
@@ -93,16 +66,30 @@ class DirectDispatch(Dispatch):
                 runtime, target, key=key, headers=headers
             )
 
+    def through(self, transport: NotingTransport) -> Self:
+        """Return the same way over other connections."""
+        other = copy(self)
+        other._transport = transport  # noqa: SLF001 -- of its own class
+        return other
+
     @override
-    async def complete(self, call: Call, *, request_id: str) -> Any:
+    async def complete(self, call: Call, *, request_id: str) -> tuple[GenerationResult, Any]:
         try:
             asked = self._request(call, stream=False)
         except NotDirectError:
             return await self._otherwise.complete(call, request_id=request_id)
-        response = await self._send(asked)
-        await response.aread()
-        self._refuse(asked, response)
-        return self._translation.answer(asked, response)
+        answer = await self._send(asked)
+        body = await answer.read()
+        if answer.status >= REFUSALS:
+            raise self._refusal(asked, answer, body)
+        whose: Any = {"target": self._target, "provider": self._provider, "model": call.model}
+        if not answer.packed:
+            wire_under_way().look(body)
+            plain = self._translation.plain_answer(asked, body)
+            if plain is not None:
+                return make_result(plain.text, plain.finish_reason, plain, **whose), plain.usage
+        response = self._translation.answer(asked, _as_httpx(asked, answer, body))
+        return read_result(response, **whose), getattr(response, "usage", None)
 
     @override
     async def open_stream(self, call: Call, *, request_id: str) -> OpenStream:
@@ -110,35 +97,45 @@ class DirectDispatch(Dispatch):
             asked = self._request(call, stream=True)
         except NotDirectError:
             return await self._otherwise.open_stream(call, request_id=request_id)
-        response = await self._send(asked)
-        try:
-            if response.status_code >= _REFUSALS:
-                await response.aread()
-                self._refuse(asked, response)
-        except BaseException:
-            await response.aclose()
-            raise
+        answer = await self._send(asked)
+        if answer.status >= REFUSALS:
+            raise self._refusal(asked, answer, await answer.read())
         return DirectStream(
-            response, self._translation, asked, self._target, provider=self._provider
+            answer,
+            self._translation,
+            asked,
+            self._target,
+            provider=self._provider,
+            request_id=request_id,
         )
 
     def _request(self, call: Call, *, stream: bool) -> Outgoing:
         with self._runtime.without_host_globals():
             return self._translation.request(call, stream=stream)
 
-    async def _send(self, asked: Outgoing) -> httpx.Response:
-        url = _parsed(asked.url)
-        request = httpx.Request("POST", url, headers=asked.headers, content=asked.body)
-        response = await self._transport.handle_async_request(request)
-        response.request = request
-        return response
+    async def _send(self, asked: Outgoing) -> Answer:
+        _check_headers(asked.headers)
+        return await self._transport.send("POST", _encoded(asked.url), asked.headers, asked.body)
 
-    def _refuse(self, asked: Outgoing, response: httpx.Response) -> None:
-        if response.status_code >= _REFUSALS:
-            raise self._translation.refusal(asked, response)
+    def _refusal(self, asked: Outgoing, answer: Answer, body: bytes) -> Exception:
+        return self._translation.refusal(asked, _as_httpx(asked, answer, body))
+
+
+def _as_httpx(asked: Outgoing, answer: Answer, body: bytes) -> httpx.Response:
+    response = answer.as_httpx(body)
+    response.request = httpx.Request("POST", asked.url)
+    return response
+
+
+def _check_headers(headers: Mapping[str, Any]) -> None:
+    """Refuse what is no text, or has letters that no header can have, in httpx's words."""
+    for value in headers.values():
+        if not isinstance(value, str):
+            raise TypeError(f"Header value must be str or bytes, not {type(value)}")
+        value.encode("ascii")
 
 
 @lru_cache(maxsize=256)
-def _parsed(url: str) -> httpx.URL:
-    """Read an address; a provider has one, or one for each of its models."""
-    return httpx.URL(url)
+def _encoded(url: str) -> str:
+    """Encode an address as httpx does; a provider has one, or one for each of its models."""
+    return address_of(httpx.URL(url))

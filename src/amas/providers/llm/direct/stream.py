@@ -2,98 +2,134 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-import httpx
 from typing_extensions import override
 
 from ...types import StreamChunk
+from ..answer import Answer
 from ..dispatch import OpenStream
-from ..litellm_codec import read_chunk
+from ..http_client import on_wire, wire_under_way
+from ..litellm_codec import named, read_chunk
+from ..stream_lines import StreamLines
 from ..target import Target
 from .translation import Outgoing, Translation
 
-_DATA = b"data:"
-_DONE = b"[DONE]"
 _TEXT = {"content", "role"}
-# Nobody spreads an event over more lines.
-_MOST_LINES = 100
 
 
 class DirectStream(OpenStream):
     """The pieces of one answer.
 
     Args:
-        response: The answer, of which the head has come.
+        answer: The answer, of which the head has come.
         translation: Reads its pieces.
         asked: What was asked.
         target: Whose answer it is.
         provider: Name of the provider.
+        request_id: Of the call.
     """
 
     def __init__(
         self,
-        response: httpx.Response,
+        answer: Answer,
         translation: Translation,
         asked: Outgoing,
         target: Target,
         *,
         provider: str,
+        request_id: str,
     ) -> None:
-        self._response = response
+        self._answer = answer
         self._translation = translation
         self._model = asked.model
-        self._target = target
+        self._named = named(None, target, asked.model)
         self._provider = provider
+        self._request_id = request_id
+        self._whose: Any = {
+            "target": target,
+            "provider": provider,
+            "model": asked.model,
+            "request_id": request_id,
+        }
         self._parser = translation.parser(asked)
         self._reads_text = translation.reads_plain_text(self._parser)
-        self._events = _events(response)
+        self._wire = wire_under_way()
+        self._lines = self._wire.lines or StreamLines("")
+        self._body: AsyncIterator[bytes] = aiter(answer.stream)
+        self._events: deque[tuple[bytes, dict[str, Any]]] = deque()
         self._ready: deque[StreamChunk] = deque()
         self._usage: Any = None
-        self._finished = self._has_calls = False
+        self._begun = self._finished = False
+
+    @override
+    def take(self) -> StreamChunk | None:
+        while self._events and not self._ready:
+            text, event = self._events.popleft()
+            plain = _only_text(event) if self._reads_text else None
+            if plain is None:
+                self._read(text, event)
+            elif plain:
+                self._begun = True
+                self._ready.append(self._chunk(plain))
+        return self._ready.popleft() if self._ready else None
 
     @override
     async def next(self) -> StreamChunk | None:
-        if not self._ready:
-            event = await anext(self._events)
+        if not self._ready and not self._events:
+            await self._receive()
+        return self.take()
+
+    async def _receive(self) -> None:
+        """Wait for the next event, of which single bytes may come.
+
+        Raises:
+            StopAsyncIteration: There is none, or the mark of the end has come.
+        """
+        while not self._events:
+            if self._lines.done:
+                raise StopAsyncIteration
             try:
-                self._read(event)
+                self._events.extend(self._lines.feed(await anext(self._body)))
+            except StopAsyncIteration:
+                self._events.extend(self._lines.end())
+                if not self._events:
+                    raise
+
+    def _read(self, text: bytes, event: dict[str, Any]) -> None:
+        """Let LiteLLM read an event; what it logs and warns of meanwhile is known to be of a call."""
+        with on_wire(self._wire):
+            try:
+                self._take_in(text, event)
             except Exception as error:  # noqa: BLE001 -- LiteLLM raises what its vendors' code raises
                 raise self._translation.mapped_error(error, self._model) from None
-        return self._ready.popleft() if self._ready else None
 
-    def _read(self, event: dict[str, Any]) -> None:
-        """Read one piece; one with the finish reason as two: what it says, and that it is all."""
-        if self._reads_text and (text := _only_text(event)) is not None:
-            if text and not self._finished:
-                self._ready.append(StreamChunk(text, provider=self._provider, model=self._model))
-            return
-        self._translation.check(event)
-        piece = self._parser.chunk_parser(event)
+    def _take_in(self, text: bytes, event: dict[str, Any]) -> None:
+        """Take in an event that has more than text, or may have."""
+        self._wire.look(text)
+        # Some vendors end a stream with the whole once more; on its own, it would say nothing.
+        if not self._begun and _is_whole(event):
+            raise ValueError("a whole answer has come, not a stream")
+        piece = self._parser.chunk_parser(self._translation.tidied(event))
         if piece is None:
             return
-        self._usage = getattr(piece, "usage", None) or self._usage
-        if self._finished:
-            return
-        chunk = read_chunk(piece, self._target, provider=self._provider, model=self._model)
+        usage = getattr(piece, "usage", None)
+        if hasattr(usage, "prompt_tokens"):
+            self._usage = usage
+        chunk = read_chunk(piece, **self._whose)
         if chunk is None:
             return
-        finish = chunk.finish_reason if self._translation.has_finished(event) else None
-        chunk = replace(chunk, model=self._model, finish_reason=None)
-        self._has_calls |= bool(chunk.tool_calls)
-        if chunk.content or chunk.tool_calls or chunk.reasoning_content:
-            self._ready.append(chunk)
-        if finish is not None:
-            self._finished = True
-            if finish == "stop" and self._has_calls:
-                finish = "tool_calls"
-            self._ready.append(
-                StreamChunk("", provider=self._provider, model=self._model, finish_reason=finish)
-            )
+        if not self._translation.has_finished(event):
+            chunk = replace(chunk, finish_reason=None)
+        self._begun = True
+        self._finished |= chunk.finish_reason is not None
+        self._ready.append(replace(chunk, model=self._named))
+
+    def _chunk(self, text: str) -> StreamChunk:
+        return StreamChunk(text, self._provider, self._named, request_id=self._request_id)
 
     @property
     @override
@@ -101,63 +137,29 @@ class DirectStream(OpenStream):
         return not self._finished
 
     @override
-    async def drain(self) -> None:
-        async for event in self._events:
-            self._read(event)
-
-    @override
     def usage(self) -> Any:
         return self._usage
 
     @override
     async def aclose(self) -> None:
-        await self._events.aclose()
-        await self._response.aclose()
+        await self._answer.stream.aclose()
 
 
 def _only_text(event: dict[str, Any]) -> str | None:
     """Return the text of a piece in OpenAI's form that has nothing else; None for any other."""
-    match event:
-        case {"choices": [{"delta": {"content": str(text)} as delta} as choice]}:
-            plain = delta.keys() <= _TEXT and choice.get("finish_reason") is None
-            return text if plain and not (event.get("usage") or event.get("error")) else None
-    return None
+    try:
+        (choice,) = event["choices"]
+        delta = choice["delta"]
+        text = delta["content"]
+        plain = delta.keys() <= _TEXT and choice.get("finish_reason") is None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    has_more = event.get("usage") or event.get("error")
+    return text if plain and isinstance(text, str) and not has_more else None
 
 
-async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
-    """Yield the lines of a body, without their ends."""
-    held: list[bytes] = []
-    async for piece in response.aiter_raw():
-        *lines, rest = piece.split(b"\n")
-        for line in lines:
-            yield b"".join((*held, line)).strip()
-            held.clear()
-        if rest:
-            held.append(rest)
-    if held:
-        yield b"".join(held).strip()
-
-
-async def _events(response: httpx.Response) -> Any:
-    """Yield the JSON objects of a stream: of server-sent events, or one on each line.
-
-    What is no JSON is passed over here: ``StreamLines`` sees it, and the stream is at an end.
-    """
-    parts: list[bytes] = []
-    async for line in _lines(response):
-        data = line[len(_DATA) :].lstrip() if line.startswith(_DATA) else line
-        if data == _DONE:
-            return
-        if parts and line:
-            data = b"\n".join((*parts, data))
-        elif not data.startswith(b"{"):
-            parts.clear()
-            continue
-        try:
-            event = json.loads(data)
-        except (ValueError, RecursionError):
-            parts = [data] if len(parts) < _MOST_LINES else []
-        else:
-            parts.clear()
-            if isinstance(event, dict):
-                yield event
+def _is_whole(event: dict[str, Any]) -> bool:
+    """Whether it is a whole answer in OpenAI's form, and no piece of one."""
+    choices = event.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return isinstance(first, dict) and "message" in first and "delta" not in first

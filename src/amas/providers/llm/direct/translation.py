@@ -13,6 +13,7 @@ import httpx
 from ..litellm_runtime import Runtime
 from ..params import Call
 from ..target import Target
+from .plain import PlainAnswer, read_plain
 
 # What LiteLLM sends along where its configuration class does not say so.
 _GREETINGS: Mapping[str, Mapping[str, str]] = {
@@ -34,6 +35,8 @@ _SIMPLE = frozenset(
         "user",
     }
 )
+# Types of which different values are written differently.
+_SPELT_OUT = frozenset({bool, float, int, str})
 _MOST_MAPPED = 256
 _TOOL_KEYS = {"type", "function"}
 
@@ -100,16 +103,15 @@ class Translation:
         self._base_url = target.base_url
         self._vendor = _RENAMED.get(target.litellm_provider, target.litellm_provider)
         self._mapped_as = self._vendor  # whose errors LiteLLM takes a stream's for
+        self._prefix = ""  # what LiteLLM puts before the name of the model that has answered
         self._key = key
         self._headers = {**_GREETINGS.get(self._vendor, {}), **headers}
         self._utils: Any = import_module("litellm.utils")
         self._types: Any = import_module("litellm.types.utils")
         self._known = self._vendor in {each.value for each in self._litellm.LlmProviders}
         self._configs: dict[str, Any] = {}
-        self._mapped: dict[tuple[Any, ...], dict[str, Any]] = {}
-        self._plain_parser: Any = import_module(
-            "litellm.llms.openai.chat.gpt_transformation"
-        ).OpenAIChatCompletionStreamingHandler
+        self._mapped: dict[tuple[str, bool, str], dict[str, Any]] = {}
+        self._openai: Any = import_module("litellm.llms.openai.chat.gpt_transformation")
         params: Any = import_module("litellm.litellm_core_utils.get_litellm_params")
         self._params: dict[str, Any] = params.get_litellm_params(
             acompletion=True,
@@ -162,13 +164,12 @@ class Translation:
         self, call: Call, messages: list[dict[str, Any]], *, stream: bool
     ) -> dict[str, Any]:
         """Return the parameters in the vendor's form; those of a call like an earlier one again."""
-        if not call.params.keys() <= _SIMPLE:
+        params = call.params
+        if not (params.keys() <= _SIMPLE and {*map(type, params.values())} <= _SPELT_OUT):
             return self._map(call, messages, stream=stream)
-        known = (call.model, stream, *call.params.items())
-        try:
-            mapped = self._mapped.get(known)
-        except TypeError:  # not what the parameter is: for LiteLLM, or the vendor, to refuse
-            return self._map(call, messages, stream=stream)
+        # As written: 1, 1.0 and True are equal, and not the same to a vendor; nor are 0.0 and -0.0.
+        known = (call.model, stream, repr(params))
+        mapped = self._mapped.get(known)
         if mapped is None:
             mapped = self._map(call, messages, stream=stream)
             if len(self._mapped) >= _MOST_MAPPED:
@@ -261,6 +262,16 @@ class Translation:
             json_mode=asked.json_mode,
         )
 
+    def plain_answer(self, asked: Outgoing, body: bytes) -> PlainAnswer | None:
+        """Read a complete answer of which LiteLLM would make nothing else; None for any other."""
+        if not self._passes_on(self.config(asked.model)):
+            return None
+        return read_plain(body, self._litellm.Usage, prefix=self._prefix)
+
+    def _passes_on(self, config: Any) -> bool:
+        """Whether a model's translation leaves an answer in OpenAI's form as it is."""
+        return type(config).transform_response is self._openai.OpenAIGPTConfig.transform_response
+
     def _blank(self) -> Any:
         blank = self._types.ModelResponse()
         blank.usage = self._litellm.Usage()
@@ -283,10 +294,12 @@ class Translation:
 
     def reads_plain_text(self, parser: Any) -> bool:
         """Whether a parser makes nothing of a piece with nothing but text; most pieces are such."""
-        return type(parser).chunk_parser is self._plain_parser.chunk_parser
+        plain = self._openai.OpenAIChatCompletionStreamingHandler
+        return type(parser).chunk_parser is plain.chunk_parser
 
-    def check(self, event: Mapping[str, Any]) -> None:
-        """Raise what LiteLLM raises for a piece that is an error, where its parser does not."""
+    def tidied(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Return a piece without what LiteLLM never hands to its parser; raise what it raises."""
+        return event
 
     def has_finished(self, _event: Mapping[str, Any]) -> bool:
         """Whether a piece's finish reason is the upstream's word, where LiteLLM makes one up."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
-from inspect import signature
 from typing import Any
 
 import httpx
@@ -25,21 +25,37 @@ def _compact(data: Any) -> bytes:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
+@cache
+def _order_of_parameters() -> Mapping[str, int]:
+    """Return the place of each parameter in what openai's SDK sends: messages, model, the alphabet.
+
+    The signature that says the same lies among all of the SDK's resources, a quarter of a second
+    to import; a test compares them.
+    """
+    params: Any = import_module("openai.types.chat.completion_create_params")
+    names = {"stream", *params.CompletionCreateParamsBase.__annotations__}
+    first = ("messages", "model")
+    ordered = (*first, *sorted(names.difference(first)))
+    return {name: index for index, name in enumerate(ordered)}
+
+
 class OpenAITranslation(Translation):
     """The vendors that LiteLLM speaks to by openai's SDK."""
 
     def __init__(self, runtime: Runtime, target: Target, **given: Any) -> None:
         super().__init__(runtime, target, **given)
         self._mapped_as = "openai"
+        self._prefix = "" if self._vendor == "openai" else f"{self._vendor}/"
         self._errors: Any = import_module("litellm.llms.openai.common_utils")
         self._convert: Any = import_module(
             "litellm.litellm_core_utils.llm_response_utils.convert_dict_to_response"
         ).convert_to_model_response_object
         sdk: Any = import_module("openai")
         self._api_error = sdk.APIError
-        self._sdk = sdk.AsyncOpenAI(api_key="none", base_url=target.base_url)
-        create = sdk.resources.chat.completions.AsyncCompletions.create
-        self._order = {name: index for index, name in enumerate(signature(create).parameters)}
+        self._completion: Any = import_module("openai.types.chat.chat_completion").ChatCompletion
+        # What reads a refusal needs nothing of a client; made in full, it would open one of httpx's.
+        self._sdk = sdk.AsyncOpenAI.__new__(sdk.AsyncOpenAI)
+        self._order = _order_of_parameters()
 
     @override
     def _find_config(self, model: str) -> Any:
@@ -85,17 +101,22 @@ class OpenAITranslation(Translation):
         return Outgoing(url, headers, _compact(data), model, messages, data, optional, self._params)
 
     @override
+    def _passes_on(self, config: Any) -> bool:
+        own = self._openai.OpenAIGPTConfig.transform_parsed_response_dict
+        return type(config).transform_parsed_response_dict is own
+
+    @override
     def answer(self, asked: Outgoing, response: httpx.Response) -> Any:
         data = response.json()
         if not isinstance(data, dict):
             raise ValueError("the answer is no JSON object")  # noqa: TRY004 -- of the upstream's making
-        for choice in data.get("choices") or ():
-            choice["message"] = {"role": None, "content": None} | (choice.get("message") or {})
+        # What is there of an answer, and what is not, is for the SDK's own class to say.
+        read = self._completion.construct(**data).model_dump(warnings=False)
         blank = self._blank()
-        if self._vendor != "openai":
-            blank.model = f"{self._vendor}/{asked.model}"
+        if self._prefix:
+            blank.model = self._prefix + asked.model
         return self._convert(
-            response_object=self.config(asked.model).transform_parsed_response_dict(data),
+            response_object=self.config(asked.model).transform_parsed_response_dict(read),
             model_response_object=blank,
         )
 
@@ -111,11 +132,31 @@ class OpenAITranslation(Translation):
         return error
 
     @override
-    def check(self, event: Mapping[str, Any]) -> None:
+    def tidied(self, event: dict[str, Any]) -> dict[str, Any]:
         if told := event.get("error"):
             message = told.get("message") if isinstance(told, Mapping) else None
             request = httpx.Request("POST", self._base_url)
             raise self._api_error(str(message or _NO_WORDS), request, body=told)
+        usage = event.get("usage")
+        return {
+            **event,
+            # Not looked at, so what is wrong with it does no harm.
+            "id": "",
+            "created": 0,
+            "model": None,
+            "choices": [_tidied(choice) for choice in event.get("choices") or ()],
+            "usage": usage if isinstance(usage, dict) else None,
+        }
+
+
+def _tidied(choice: dict[str, Any]) -> dict[str, Any]:
+    """Return a choice as LiteLLM takes it from the SDK: a delta may be null, and a finish anything."""
+    finish = choice.get("finish_reason")
+    return {
+        **choice,
+        "delta": {} if choice.get("delta") is None else choice["delta"],
+        "finish_reason": None if isinstance(finish, dict | list) else finish,
+    }
 
 
 class AnthropicTranslation(Translation):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
+
+from typing_extensions import override
 
 from ...secret import scrub
 from ..events import Event
@@ -32,4 +36,17 @@ class AuditLog:
         record = to_record(event, scrub, keep_nothing)
         if record is not None:
             fields = {"event": record["kind"], **record}
-            _logger.log(level, "%s", encode(record).decode(), extra={FIELDS: fields})
+            _logger.log(level, _Json(record), extra={FIELDS: fields})
+
+
+class _Json:
+    """A record as JSON on one line, for whoever asks for the message."""
+
+    __slots__ = ("_record",)
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        self._record = record
+
+    @override
+    def __str__(self) -> str:
+        return encode(self._record).decode()

@@ -103,6 +103,7 @@ class Facts:
     """What is known of a provider once it is started."""
 
     model: str | None
+    way: str | None
     capabilities: frozenset[Capability] | None
     capabilities_complete: bool
     context_window: int | None
@@ -114,6 +115,7 @@ def facts_to_data(provider: ProviderBase) -> dict[str, Any]:
     named = provider.capabilities
     return {
         "model": provider.model,
+        "way": provider.way,
         "capabilities": None if named is None else sorted(map(str, named)),
         "capabilities_complete": provider.capabilities_complete,
         "context_window": provider.context_window,
@@ -128,6 +130,7 @@ def facts_from_data(data: object) -> Facts:
     into, out = values.amount(price.get("input")), values.amount(price.get("output"))
     return Facts(
         model=values.name(read.get("model")),
+        way=values.name(read.get("way")),
         capabilities=frozenset(item for item in Capability if str(item) in named)
         if isinstance(named, list)
         else None,

@@ -60,6 +60,7 @@ class SandboxedProvider(BaseProvider):
         self._child: ChildProcess | None = None
         self._starting: asyncio.Task[ChildProcess] | None = None
         self._model = config.model
+        self._way: str | None = None
         self.capabilities = config.capabilities
         self.context_window = config.context_window
 
@@ -68,6 +69,12 @@ class SandboxedProvider(BaseProvider):
     def model(self) -> str | None:
         """The model asked by default."""
         return self._model
+
+    @property
+    @override
+    def way(self) -> str | None:
+        """How its calls get to the wire; known once it is started."""
+        return self._way
 
     @override
     def for_each_key(self) -> Sequence[Self]:
@@ -145,6 +152,11 @@ class SandboxedProvider(BaseProvider):
     async def verify_key(self) -> None:
         """Let the child make sure of its key; as ``ProviderBase.verify_key``."""
         await self._ask("verify_key", {})
+
+    @override
+    async def warm_up(self) -> None:
+        """Let the child prepare its first call; as ``ProviderBase.warm_up``."""
+        await self._ask("warm_up", {})
 
     @override
     async def list_models(self) -> list[str]:
@@ -226,7 +238,7 @@ class SandboxedProvider(BaseProvider):
             )
 
     def _learn(self, facts: Facts) -> None:
-        self._model = facts.model
+        self._model, self._way = facts.model, facts.way
         self.capabilities = facts.capabilities
         self.capabilities_complete = facts.capabilities_complete
         self.context_window = facts.context_window

@@ -94,7 +94,7 @@ class Server:
                 return await provider.generate(arguments["prompt"], **arguments["kwargs"])
             case "stream":
                 return await self._stream(number, arguments)
-            case _:  # embed, list_models, shutdown
+            case _:  # embed, list_models, verify_key, warm_up, shutdown
                 return await getattr(provider, do)(**arguments)
 
     def _state(self, *, ready: bool) -> dict[str, Any]:
