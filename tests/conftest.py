@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -223,3 +223,22 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture
+def in_place_of_vendors(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Return what has requests answered by a function, below everything that is ours."""
+    import httpx
+
+    from amas.providers.llm.aiohttp_transport import AiohttpTransport
+    from amas.providers.llm.answer import HttpxTransport
+
+    def answer_by(answer: Callable[[httpx.Request], httpx.Response]) -> None:
+        inner = HttpxTransport(httpx.MockTransport(answer))
+
+        async def send(_transport: AiohttpTransport, *asked: Any) -> Any:
+            return await inner.send(*asked)
+
+        monkeypatch.setattr(AiohttpTransport, "send", send)
+
+    return answer_by

@@ -16,8 +16,6 @@ import httpx
 import pytest
 
 from amas.providers import LiteLLMProvider, ProviderConfig, ProviderError
-from amas.providers.llm.aiohttp_transport import AiohttpTransport
-from amas.providers.llm.answer import Answer, HttpxTransport
 from amas.providers.testing.upstream import ChatRequest, Reply, ToolCall, Usage
 from amas.providers.testing.upstream.formats.anthropic import AnthropicFormat
 from amas.providers.testing.upstream.formats.base import Call, Format, Turn
@@ -109,15 +107,10 @@ class Upstream:
 
 
 @pytest.fixture
-def up(monkeypatch: pytest.MonkeyPatch) -> Upstream:
+def up(in_place_of_vendors: Callable[[Any], None]) -> Upstream:
     """Answer in the vendors' place, below everything that is ours, whichever way a call takes."""
     upstream = Upstream()
-    inner = HttpxTransport(httpx.MockTransport(upstream.answer))
-
-    async def send(_transport: AiohttpTransport, *asked: Any) -> Answer:
-        return await inner.send(*asked)
-
-    monkeypatch.setattr(AiohttpTransport, "send", send)
+    in_place_of_vendors(upstream.answer)
     return upstream
 
 

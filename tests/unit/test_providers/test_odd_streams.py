@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
 import pytest
 
 from amas.providers import LiteLLMProvider, ProviderConfig, ProviderError, ProviderManager
-from amas.providers.llm.aiohttp_transport import AiohttpTransport
-from amas.providers.llm.answer import Answer, HttpxTransport
 from amas.providers.llm.clocks import StreamClocks
 
 # What LiteLLM and pydantic say of pieces that are not as they should be.
@@ -175,15 +173,10 @@ class Upstream:
 
 
 @pytest.fixture
-def up(monkeypatch: pytest.MonkeyPatch) -> Upstream:
+def up(in_place_of_vendors: Callable[[Any], None]) -> Upstream:
     """Answer in the vendors' place, below everything that is ours."""
     upstream = Upstream()
-    inner = HttpxTransport(httpx.MockTransport(upstream.answer))
-
-    async def send(_transport: AiohttpTransport, *asked: Any) -> Answer:
-        return await inner.send(*asked)
-
-    monkeypatch.setattr(AiohttpTransport, "send", send)
+    in_place_of_vendors(upstream.answer)
     return upstream
 
 
